@@ -1,0 +1,46 @@
+# Every target sets up what it needs in .venv; PYTHON names the interpreter to make it with.
+PYTHON ?= python3
+PY := .venv/bin/python
+
+.PHONY: help demo test lint format bench clean
+.NOTPARALLEL:
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/.stamp-demos  ## train a character model on Python's own sources, into runs/
+	$(PY) -m demos.char_lm
+
+test: lint  ## every check: lint, types, tests, the docstrings' examples
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto
+
+lint: .venv/.stamp-dev  ## ruff and mypy
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+
+format: .venv/.stamp-dev  ## mend what ruff can mend
+	$(PY) -m ruff check --fix
+	$(PY) -m ruff format
+
+bench: .venv/.stamp-bench  ## speed and memory, against PyTorch
+	$(PY) -m benchmarks.eager
+	$(PY) -m benchmarks.memory
+
+clean:  ## remove .venv, caches and build output; runs/ stays
+	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# One stamp for each extra of pyproject.toml.
+.venv/.stamp-%: pyproject.toml | .venv/bin/pip
+	@echo "Installing minigrad[$*] into .venv"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+# pip is the last thing venv installs, so an interrupted set-up starts again.
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo >&2 \
+	"minigrad needs Python 3.11 or newer and '$(PYTHON)' is not: name another, as in make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo >&2 \
+	"'$(PYTHON)' cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv

@@ -1,0 +1,312 @@
+"""The walk: gradients flow from outputs back to the leaves, through each node once, youngest node first.
+
+A node is younger than all it was computed from, so when its turn comes every gradient that flows into it has
+arrived. First-order gradients are plain arrays. With `create_graph` the same formulas run on Tensors instead, and
+so record the graph of the backward pass: higher orders need no code of their own.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from heapq import heappop, heappush
+from typing import Any
+
+from .backend import backend_of
+from .creation import as_tensor
+from .graph import GraphError, Node, Op, Tensor, recording, refuse_stale, written
+from .operands import describe
+
+
+@contextlib.contextmanager
+def set_recording(on: bool) -> Iterator[None]:
+    """Record a graph inside, or none."""
+    token = recording.set(on)
+    try:
+        yield
+    finally:
+        recording.reset(token)
+
+
+def no_grad() -> contextlib.AbstractContextManager[None]:
+    """Record nothing inside.
+
+    >>> import minigrad as mg
+    >>> w = mg.tensor(1.0, requires_grad=True)
+    >>> with mg.no_grad():
+    ...     (w * 2).requires_grad
+    False
+    """
+    return set_recording(False)
+
+
+# ------------------------------------------------------------------------------------------------ the walk
+
+
+class Walk:
+    """One backward pass: what has arrived at each node, which node is next, and which nodes matter."""
+
+    def __init__(self, create_graph: bool, retain_graph: bool, path: set[Node] | None = None) -> None:
+        self.create_graph = create_graph
+        self.retain_graph = retain_graph
+        self.path = path  # the only nodes to visit; None: all
+        self.pending: dict[Node, Any] = {}  # the sum of what arrived; for several outputs, a list of sums
+        self.owned: set[Node] = set()  # where that sum is an array of our own, to be added to in place
+        self.heap: list[tuple[int, Node]] = []  # the pending nodes, youngest first
+
+    def run(self, targets: set[Node] | None = None) -> dict[Node, Any]:
+        """Visit every pending node; give the gradients of the wanted ones, each an array of its own."""
+        found = {}
+        while self.heap:
+            node = heappop(self.heap)[1]
+            g = self.pending.pop(node)
+            if node.lands if targets is None else node in targets:
+                found[node] = g if node in self.owned else own_copy(g)
+            if self.path is not None and self.path.isdisjoint(node.parents):
+                continue  # a target: what it was computed from stays as it is
+            if node.op is not None:
+                self.visit(node, node.op, g)
+            elif node.parents:
+                self.arrive_output(node, g)
+        return found
+
+    def visit(self, node: Node, op: Op, g: Any) -> None:
+        """Run the node's gradient formulas, and pass each result on to the parent it belongs to."""
+        if node.index < written[0]:
+            refuse_stale(node)
+        if node.saved is None:
+            raise GraphError(
+                f"backward through {op.name}: an earlier backward pass freed this graph; "
+                "give that one retain_graph=True to go backward again"
+            )
+        if type(g) is list:
+            g = fill_in(g, node)
+        saved = saved_tensors(node) if self.create_graph else node.saved
+        for rule in node.rules:
+            if rule.position is not None:
+                parent = node.parents[rule.position]
+                if self.path is None or parent in self.path:
+                    gradient = op.gradient(rule, node, g, saved) if rule.extras else rule.formula(g, *rule.pick(saved))
+                    if gradient.shape != parent.shape or gradient.dtype is not parent.dtype:
+                        gradient = fit(gradient, parent, op)
+                    self.arrive(parent, gradient)
+            else:
+                for parent, gradient in zip(node.parents, op.gradient(rule, node, g, saved), strict=True):
+                    if gradient is None or not isinstance(parent, Node) or not parent.varies:
+                        continue
+                    if self.path is None or parent in self.path:
+                        self.arrive(parent, fit(gradient, parent, op))
+        if not self.retain_graph:
+            node.saved = None
+
+    def arrive(self, node: Node, gradient: Any) -> None:
+        """Add a gradient to what is pending at a node; never in place into an array that a formula returned."""
+        if node not in self.pending:
+            self.pending[node] = gradient
+            heappush(self.heap, (-node.index, node))
+        elif node in self.owned:
+            self.pending[node] += gradient
+        else:
+            self.pending[node] = self.pending[node] + gradient
+            if not self.create_graph:
+                self.owned.add(node)
+
+    def arrive_output(self, output: Node, g: Any) -> None:
+        """Put the gradient of one output among those of the node that has several."""
+        (node,) = output.parents
+        if node not in self.pending:
+            self.pending[node] = [None] * len(node.shape)
+            heappush(self.heap, (-node.index, node))
+        self.pending[node][output.metadata["output"]] = g
+
+
+def own_copy(g: Any) -> Any:
+    """A gradient that shares its memory with nothing else."""
+    return Tensor(g.data.copy(), g.node) if isinstance(g, Tensor) else g.copy()
+
+
+def fill_in(parts: list[Any], node: Node) -> list[Any]:
+    """The gradients of all outputs of a node, zeros where nothing arrived."""
+    one = next(part for part in parts if part is not None)
+    xp = backend_of(one.data if isinstance(one, Tensor) else one).xp
+    return [
+        xp.zeros(shape, dtype) if part is None else part
+        for part, shape, dtype in zip(parts, node.shape, node.dtype, strict=True)
+    ]
+
+
+def saved_tensors(node: Node) -> tuple[Any, ...]:
+    """What a node saved, back in its graph: each operand at its parent, `out` at the node itself."""
+    return tuple(
+        Tensor(value, at if at.varies else None) if isinstance(at, Node) and value is not None else value
+        for value, at in zip(node.saved or (), (*node.parents, node), strict=True)
+    )
+
+
+def fit(gradient: Any, parent: Node, op: Op) -> Any:
+    """A gradient in its parent's shape and dtype: summed where the forward pass broadcast, then cast."""
+    if gradient.shape != parent.shape:
+        extra = len(gradient.shape) - len(parent.shape)
+        stretched = tuple(i for i, n in enumerate(gradient.shape) if i < extra or parent.shape[i - extra] != n)
+        if extra < 0 or any(i >= extra and parent.shape[i - extra] != 1 for i in stretched):
+            raise GraphError(
+                f"{op.name}: a gradient formula gave shape {gradient.shape} for an operand of shape {parent.shape}"
+            )
+        gradient = gradient.sum(axis=stretched, keepdims=True).reshape(parent.shape)
+    return gradient if gradient.dtype == parent.dtype else gradient.astype(parent.dtype)
+
+
+# ------------------------------------------------------------------------------------------------ gradients
+
+
+def start(walk: Walk, output: Tensor, gradient: Any, argument: str) -> None:
+    """Begin a walk at an output, with the gradient given for it."""
+    if output.node is None:
+        raise GraphError(
+            f"{argument}: expected a tensor with a graph; this one of shape {output.shape} has none: nothing it was "
+            "computed from requires gradients, or it was made under no_grad() or detached"
+        )
+    if gradient is None:
+        if output.size != 1:
+            raise GraphError(
+                f"{argument}: expected a scalar, got shape {output.shape}; reduce it (.sum(), .mean()) "
+                "or give the gradient that flows into it"
+            )
+        gradient = backend_of(output.data).xp.ones(output.shape, output.dtype)
+    seed = as_tensor(gradient)
+    if seed.shape != output.shape or seed.device != output.device:
+        raise ValueError(
+            f"{argument}: expected a gradient of shape {output.shape} on {output.device}, "
+            f"got shape {seed.shape} on {seed.device}"
+        )
+    walk.arrive(output.node, seed.astype(output.dtype) if walk.create_graph else seed.data.astype(output.dtype))
+
+
+def backward(tensor: Tensor, gradient: Any, retain_graph: bool | None, create_graph: bool) -> None:
+    """Add the gradient of `tensor` to `grad` of the leaves it was computed from; see `Tensor.backward`."""
+    walk = Walk(create_graph, create_graph if retain_graph is None else retain_graph)
+    start(walk, tensor, gradient, "backward")
+    with set_recording(create_graph):
+        found = walk.run()
+        for node, g in found.items():  # only now, so that a walk that failed has changed no gradient
+            new = as_tensor(g)
+            node.grad = new if node.grad is None else node.grad + new
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Any, ...]:
+    """Gradients of (the sum of) outputs with respect to inputs; nobody's `grad` is touched.
+
+    Args:
+        outputs: one tensor or several, scalars unless `grad_outputs` says what flows into them.
+        inputs: one tensor or several, leaves or computed, that the outputs were computed from.
+        grad_outputs: a gradient for each output, of its shape (None: 1 for a scalar).
+        retain_graph: keep the graph for another walk; None: as `create_graph`.
+        create_graph: record the walk, so that the gradients can be differentiated in turn.
+        allow_unused: give None for an input that no output depends on, rather than raise.
+
+    Returns:
+        A tuple with one Tensor for each input, of its shape and dtype.
+
+    Raises:
+        GraphError: no graph, a freed one, an overwritten saved value, or an input that is not used.
+
+    >>> import minigrad as mg
+    >>> x = mg.tensor(2.0, requires_grad=True)
+    >>> (dx,) = mg.grad(x**3, x, create_graph=True)
+    >>> mg.grad(dx, x)
+    (Tensor(12., dtype=float32),)
+    """
+    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    seeds = [None] * len(outputs) if grad_outputs is None else grad_outputs
+    seeds = list(seeds) if isinstance(seeds, list | tuple) else [seeds]
+    if len(seeds) != len(outputs):
+        raise ValueError(f"grad: expected {len(outputs)} grad_outputs, one for each output, got {len(seeds)}")
+    for i, x in enumerate(inputs):
+        if getattr(x, "node", None) is None:
+            raise GraphError(f"grad: inputs[{i}], {describe(x)}, is not a tensor that requires gradients")
+    targets = {x.node for x in inputs if x.node is not None}
+    walk = Walk(create_graph, create_graph if retain_graph is None else retain_graph, path_to(targets, outputs))
+    for i, (output, seed) in enumerate(zip(outputs, seeds, strict=True)):
+        start(walk, output, seed, f"grad: outputs[{i}]")
+    with set_recording(create_graph):
+        found = walk.run(targets)
+    for i, x in enumerate(inputs):
+        if x.node not in found and not allow_unused:
+            raise GraphError(f"grad: no output depends on inputs[{i}] of shape {x.shape}; allow_unused=True gives None")
+    return tuple(as_tensor(found[x.node]) if x.node in found else None for x in inputs)
+
+
+def path_to(targets: set[Node], outputs: Sequence[Tensor]) -> set[Node]:
+    """The nodes between the outputs and the targets: a gradient that leaves them is of no use."""
+    seen: set[Node] = set()
+    stack = [output.node for output in outputs if output.node is not None]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack.extend(parent for parent in node.parents if isinstance(parent, Node))
+    path = set(targets)
+    for node in sorted(seen, key=lambda node: node.index):  # parents first
+        if any(parent in path for parent in node.parents if isinstance(parent, Node)):
+            path.add(node)
+    return path
+
+
+def jacobian(f: Callable[..., Tensor], *xs: Any) -> Any:
+    """The Jacobian of `f` at `xs`: d f(xs)[i] / d x[j], of shape (*f(xs).shape, *x.shape), for each x.
+
+    Args:
+        f: a function of as many tensors as there are `xs`, that returns one tensor.
+        xs: tensors or arrays, of floating-point numbers.
+
+    Returns:
+        One Tensor for one x, otherwise a tuple of them.
+
+    >>> import minigrad as mg
+    >>> mg.jacobian(lambda x: x * x, mg.tensor([1.0, 2.0]))
+    Tensor([[2., 0.],
+            [0., 4.]], dtype=float32)
+    """
+    leaves = [as_tensor(x).detach().requires_grad_() for x in xs]
+    y = f(*leaves)
+    xp = backend_of(y.data).xp
+    jacobians = [xp.zeros((y.size, *x.shape), x.dtype) for x in leaves]
+    for i in range(y.size if y.requires_grad else 0):
+        seed = xp.zeros(y.size, y.dtype)
+        seed[i] = 1
+        row = grad(y, leaves, seed.reshape(y.shape), retain_graph=True, allow_unused=True)
+        for jacobian_of_x, dx in zip(jacobians, row, strict=True):
+            if dx is not None:
+                jacobian_of_x[i] = dx.data
+    shaped = tuple(as_tensor(j.reshape((*y.shape, *x.shape))) for j, x in zip(jacobians, leaves, strict=True))
+    return shaped[0] if len(xs) == 1 else shaped
+
+
+def hvp(f: Callable[[Tensor], Tensor], x: Any, v: Any) -> Tensor:
+    """The Hessian of a scalar function times a vector, H(x) v, by differentiating the gradient's product with v.
+
+    Args:
+        f: a function of one tensor that returns a scalar.
+        x: where; a tensor or an array.
+        v: the vector, of the shape of x.
+
+    Source: Pearlmutter, Fast exact multiplication by the Hessian, 1994.
+
+    >>> import minigrad as mg
+    >>> mg.hvp(lambda x: (x**3).sum(), mg.tensor([1.0, 2.0]), mg.tensor([1.0, 1.0]))
+    Tensor([ 6., 12.], dtype=float32)
+    """
+    x = as_tensor(x).detach().requires_grad_()
+    dx: Tensor
+    hv: Tensor | None
+    (dx,) = grad(f(x), x, create_graph=True)
+    if not dx.requires_grad:  # the gradient is constant
+        return dx * 0
+    (hv,) = grad(dx, x, v, allow_unused=True)
+    return dx.detach() * 0 if hv is None else hv

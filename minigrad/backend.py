@@ -1,0 +1,170 @@
+"""Arrays, devices and random generators: NumPy and CuPy behind one small file, the only one that names cupy.
+
+An array library is a `Backend` record. NumPy is registered here; CuPy registers itself on the first request for
+"cuda". Everything else in minigrad asks an array for its namespace, `xp`, and calls NumPy's names on it.
+"""
+
+import contextvars
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = Any  # an array of any backend; NumPy and CuPy share no useful static type
+DTypeLike: TypeAlias = Any
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+
+class DeviceError(RuntimeError):
+    """A device that is not there, or arrays that live on different ones."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One array library: its device's name, its namespace, its array type and the two ways across."""
+
+    device: str
+    xp: Any
+    array_type: type
+    from_numpy: Callable[[np.ndarray], Array]
+    to_numpy: Callable[[Array], np.ndarray]
+
+
+_by_device: dict[str, Backend] = {}
+_by_type: dict[type, Backend] = {}
+
+
+def register(backend: Backend) -> Backend:
+    """Make a backend known by its device name and by the type of its arrays."""
+    _by_device[backend.device] = _by_type[backend.array_type] = backend
+    return backend
+
+
+numpy_backend = register(Backend("cpu", np, np.ndarray, np.asarray, np.asarray))
+
+
+def _load_cupy() -> Backend:
+    try:
+        import cupy
+    except ImportError as error:
+        raise DeviceError(
+            "device 'cuda' needs CuPy, which is not installed: pip install 'minigrad[cuda13]' "
+            "(or 'minigrad[cuda12]' for a CUDA 12 driver), or stay on device 'cpu'"
+        ) from error
+    try:
+        int(cupy.arange(3).sum())  # a device count says nothing: only a kernel that ran does
+    except Exception as error:  # CuPy raises driver, compiler and loader errors of many unrelated types
+        raise DeviceError(
+            f"device 'cuda': CuPy {cupy.__version__} is installed, but a first kernel did not run "
+            f"({type(error).__name__}: {error}); check the NVIDIA driver, or stay on device 'cpu'"
+        ) from error
+    return register(Backend("cuda", cupy, cupy.ndarray, cupy.asarray, cupy.asnumpy))
+
+
+def backend_for(device: str) -> Backend:
+    """The backend of a device name; CuPy is imported here, on the first request for it."""
+    if device in _by_device:
+        return _by_device[device]
+    if device == "cuda":
+        return _load_cupy()
+    raise DeviceError(f"device: expected one of {device_names()}, got {device!r}")
+
+
+def device_names() -> list[str]:
+    """The devices that can be asked for."""
+    return sorted({*_by_device, "cuda"})
+
+
+def backend_of(array: Array) -> Backend:
+    """The backend an array belongs to; NumPy and Python scalars count as NumPy's."""
+    backend = _by_type.get(type(array))
+    if backend is not None:
+        return backend
+    if type(array).__module__.split(".")[0] == "cupy":
+        return _load_cupy()
+    if isinstance(array, np.ndarray | np.generic | int | float | complex):
+        return numpy_backend
+    raise TypeError(f"expected an array, got {type(array).__name__}")
+
+
+def is_array(value: object) -> bool:
+    """Whether a value is an array of a backend in use (Python and NumPy scalars are not)."""
+    return type(value) in _by_type or isinstance(value, np.ndarray)
+
+
+def move(array: Array, device: str) -> Array:
+    """The same values on a device; the array itself where it is there already."""
+    source, target = backend_of(array), backend_for(device)
+    return array if source is target else target.from_numpy(source.to_numpy(array))
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """The same values as a NumPy array; the array itself where it is one."""
+    return backend_of(array).to_numpy(array)
+
+
+def owner(array: Array) -> Array:
+    """The array that owns the memory which `array` shows: itself, or the one at the end of its views."""
+    kind = type(array)
+    while type(base := getattr(array, "base", None)) is kind:
+        array = base
+    return array
+
+
+# ---------------------------------------------------------------------- dtypes
+
+_default_dtype: np.dtype = np.dtype(np.float32)
+
+
+def get_default_dtype() -> np.dtype:
+    """The dtype that Python floats become; float32 unless `set_default_dtype` changed it."""
+    return _default_dtype
+
+
+def set_default_dtype(dtype: DTypeLike) -> None:
+    """Set the dtype that Python floats become.
+
+    Args:
+        dtype: a floating-point dtype, or its name: "float64".
+
+    Raises:
+        TypeError: the dtype is not a floating-point one.
+
+    >>> set_default_dtype("float32")
+    """
+    global _default_dtype
+    if np.dtype(dtype).kind != "f":
+        raise TypeError(f"set_default_dtype: expected a floating-point dtype, got {np.dtype(dtype)}")
+    _default_dtype = np.dtype(dtype)
+
+
+# ---------------------------------------------------------------------- random numbers
+
+# Drawn on the host by a counter-based generator, then moved: the same numbers on every device, and a state
+# that can be saved, which CuPy's own generators have not.
+_generator: contextvars.ContextVar["Generator"] = contextvars.ContextVar("generator")
+
+
+def generator(seed: int | None = None) -> "Generator":
+    """A new random generator: NumPy's `Generator` over Philox, seeded by `seed` (None: from the system)."""
+    return np.random.Generator(np.random.Philox(seed))
+
+
+def seed(n: int) -> None:
+    """Restart the default generator of this thread or task from seed `n`.
+
+    >>> seed(0)
+    """
+    _generator.set(generator(n))
+
+
+def default_generator() -> "Generator":
+    """The generator that is used where none is given: this thread's own, from seed 0 until `seed` is called."""
+    try:
+        return _generator.get()
+    except LookupError:
+        seed(0)
+        return _generator.get()

@@ -1,0 +1,285 @@
+"""Text as data for character models: corpora, the vocabulary, and the streams of truncated BPTT."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Ids = npt.NDArray[np.int64]
+
+STDLIB_CHARACTERS = 2_000_000
+LARGEST_SOURCE = 65_536  # bytes: many a larger file is a table, and one alone would fill the validation part
+NOT_PLAIN_CODE = {"test", "tests", "idlelib", "encodings", "pydoc_data", "stringprep.py"}
+
+
+# --- characters and ids ---
+
+
+def as_ids(ids: npt.ArrayLike, V: int | None = None) -> Ids:
+    """Return a sequence of character ids as an int64 array of shape (N,).
+
+    Shares memory where `ids` is one already. Raises TypeError if they are not integers, and ValueError if
+    they are not one row, or (where `V` is given) not all in 0..V-1.
+
+    >>> as_ids([2, 0, 1], V=3)
+    array([2, 0, 1])
+    """
+    array = np.asarray(ids)
+    if array.ndim != 1:
+        raise ValueError(f"ids must be one sequence of shape (N,), but their shape is {array.shape}")
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"ids must be integers, but their dtype is {array.dtype}")
+    if V is not None and ((array < 0) | (array >= V)).any():
+        i = np.flatnonzero((array < 0) | (array >= V))[0]
+        raise ValueError(f"ids must lie in 0..V-1 with V = {V}, but id {array[i]} stands at position {i}")
+    return array.astype(np.int64, copy=False)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The distinct characters of a text; a character's id is its place among them in code point order.
+
+    `characters` is the whole vocabulary as one sorted string, to be stored (as JSON, say) and passed to
+    the constructor again, which raises ValueError if it is empty, unsorted or repeats a character.
+
+    >>> vocabulary = Vocabulary.of("hello")
+    >>> vocabulary.characters, len(vocabulary)
+    ('ehlo', 4)
+    >>> vocabulary.encode("hello")
+    array([1, 0, 2, 2, 3])
+    >>> vocabulary.decode([1, 0, 2, 2, 3])
+    'hello'
+    """
+
+    characters: str
+
+    def __post_init__(self) -> None:
+        if not self.characters:
+            raise ValueError("a vocabulary needs at least one character, but the text is empty")
+        if list(self.characters) != sorted(set(self.characters)):
+            raise ValueError(
+                f"characters must be sorted and distinct, but are {self.characters!r}: "
+                "Vocabulary.of(text) takes any text"
+            )
+
+    @classmethod
+    def of(cls, text: str) -> Vocabulary:
+        """Return the vocabulary of a text; an empty text raises ValueError."""
+        return cls("".join(sorted(set(text))))
+
+    def __len__(self) -> int:
+        """The vocabulary size V."""
+        return len(self.characters)
+
+    def encode(self, text: str) -> Ids:
+        """Return the ids of a text's characters, shape (N,); a character outside raises ValueError."""
+        points, known = _code_points(text), _code_points(self.characters)
+        ids = np.searchsorted(known, points)
+        outside = np.flatnonzero(known[np.minimum(ids, len(self) - 1)] != points)
+        if len(outside):
+            listed = ", ".join(f"{text[i]!r} at position {i}" for i in outside[:5])
+            more = f" and {len(outside) - 5} more" if len(outside) > 5 else ""
+            raise ValueError(
+                f"text must keep to the vocabulary's {len(self)} characters, but has {listed}{more}: "
+                "leave them out, or use a model trained on a text that has them"
+            )
+        return ids.astype(np.int64, copy=False)
+
+    def decode(self, ids: npt.ArrayLike) -> str:
+        """Return the text of ids of shape (N,); ids outside 0..V-1 raise ValueError."""
+        points = _code_points(self.characters)[as_ids(ids, V=len(self))]
+        return points.tobytes().decode("utf-32-le", "surrogatepass")
+
+
+def _code_points(text: str) -> npt.NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+
+
+# --- corpora ---
+
+
+class Corpus(NamedTuple):
+    """A text to learn from, and what to call it in front of people."""
+
+    text: str
+    label: str
+
+
+def hello() -> Corpus:
+    """Return the lecture's "hello" (V = 4), repeated to 100,000 characters.
+
+    >>> hello().text[:12]
+    'hellohellohe'
+    """
+    return Corpus("hello" * 20_000, 'the lecture\'s "hello", repeated')
+
+
+def standard_library() -> Corpus:
+    """Return 2,000,000 characters of the Python sources of this interpreter's own standard library.
+
+    Whole ASCII files (a few files' accented letters would widen the vocabulary for nothing), without
+    tests and tables, in the order of a hash of their paths: the same interpreter always gives the same
+    text, and any stretch of it is a fair sample of the packages, so that training and validation look
+    alike. Raises FileNotFoundError where the interpreter comes without sources.
+
+    >>> standard_library() == standard_library()
+    True
+    """
+    root = Path(sysconfig.get_path("stdlib"))
+    text = ""
+    for path in sorted(_library_sources(root), key=lambda path: _hash(path.relative_to(root))):
+        source = path.read_bytes()
+        if len(source) <= LARGEST_SOURCE and source.isascii():
+            text += source.decode("ascii").replace("\r\n", "\n") + "\n"
+        if len(text) >= STDLIB_CHARACTERS:
+            break
+    if not text:
+        raise FileNotFoundError(f"no Python sources under {root}: name a text file as the corpus instead")
+    return Corpus(text[:STDLIB_CHARACTERS], f"the standard library of Python {platform.python_version()}")
+
+
+def _library_sources(root: Path) -> Iterator[Path]:
+    for module in sorted(sys.stdlib_module_names):  # not every file under root: site-packages lies there too
+        for path in (*root.glob(f"{module}.py"), *root.glob(f"{module}/**/*.py")):
+            if NOT_PLAIN_CODE.isdisjoint(path.relative_to(root).parts):
+                yield path
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.as_posix().encode()).hexdigest()
+
+
+CORPORA: dict[str, Callable[[], Corpus]] = {"stdlib": standard_library, "hello": hello}
+
+
+def load_corpus(name: str) -> Corpus:
+    """Return the text and label of a corpus: a name in `CORPORA`, or else the path of a UTF-8 text file.
+
+    Raises ValueError, listing the known names, if `name` is neither, and what `read_text` raises.
+
+    >>> load_corpus("hello").label
+    'the lecture\\'s "hello", repeated'
+    """
+    if name in CORPORA:
+        return CORPORA[name]()
+    if not Path(name).exists():
+        raise ValueError(
+            f"corpus must be {', '.join(CORPORA)} or the path of a text file, but {name!r} is none of them"
+        )
+    return Corpus(read_text(name), name)
+
+
+def read_text(path: str | Path) -> str:
+    """Return the text of a UTF-8 file, its newlines as they stand in it.
+
+    Raises FileNotFoundError or IsADirectoryError if there is no such file, and ValueError if it is empty
+    or not UTF-8 (lone surrogates included), each naming the path.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} must be a text file, but is a directory: name one file in it")
+    if not path.exists():
+        raise FileNotFoundError(f"{path} must be a text file, but does not exist")
+    data = path.read_bytes()
+    if not data:
+        raise ValueError(f"{path} must hold text, but is empty")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} must be UTF-8, but byte {data[error.start]:#04x} at offset {error.start} is not "
+            f"({error.reason}): convert it from the encoding it has, as in "
+            f"iconv -f ISO-8859-1 -t UTF-8 {path} > utf8.txt"
+        ) from error
+
+
+# --- training data ---
+
+
+def split(ids: Ids, fraction: float = 0.1) -> tuple[Ids, Ids]:
+    """Return the training part of a text and its last `fraction`, the validation part.
+
+    Both share memory with `ids`, of shape (N,). Raises ValueError if either would be empty.
+
+    >>> split(np.arange(20))[1]
+    array([18, 19])
+    """
+    validation = int(len(ids) * fraction)
+    if not 0 < validation < len(ids):
+        raise ValueError(
+            f"ids must leave a character for both parts, but the last {fraction:g} of {len(ids)} characters "
+            f"is {validation}: use a longer text or another fraction"
+        )
+    return ids[:-validation], ids[-validation:]
+
+
+class Streams:
+    """A text cut into B contiguous streams, read T steps at a time: the chunks of truncated BPTT.
+
+    Stream b covers ids[b L : b L + L] with L = (N - 1) // B, and chunk k its steps k T .. k T + T - 1, so
+    every stream goes on in the next chunk where it stopped in this one and the recurrent state can be
+    carried along. A chunk is a function of k alone: training resumes at step k with `chunk(k)`. The
+    steps that fill no chunk (fewer than T a stream) are left out.
+
+    ids   integer array of shape (N,)
+    T     steps a chunk
+    B     parallel streams, the batch
+
+    `len` is the number of chunks in an epoch; iterating gives one epoch. Raises ValueError if the text is
+    shorter than one chunk: T B + 1 characters.
+
+    >>> streams = Streams(np.arange(14), T=3, B=2)
+    >>> x, y = streams.chunk(1)
+    >>> x.T
+    array([[ 3,  4,  5],
+           [ 9, 10, 11]])
+    >>> y.T
+    array([[ 4,  5,  6],
+           [10, 11, 12]])
+    >>> len(streams), [streams.starts_epoch(k) for k in range(4)]
+    (2, [True, False, True, False])
+    """
+
+    def __init__(self, ids: npt.ArrayLike, T: int, B: int) -> None:
+        ids = as_ids(ids)
+        if T < 1 or B < 1:
+            raise ValueError(f"T and B must be at least 1, but T = {T} and B = {B}")
+        N = len(ids)
+        if N <= T * B:
+            lower = f"lower B to {(N - 1) // T}" if N > T else f"lower T to {max(N - 1, 1)} and B to 1"
+            raise ValueError(
+                f"ids must hold T * B + 1 = {T * B + 1} characters for one chunk of T = {T} steps of "
+                f"B = {B} streams, but hold {N}: {lower}, or use a longer text"
+            )
+        L = (N - 1) // B
+        self.T = T
+        self._chunks = L // T
+        self._x = ids[: B * L].reshape(B, L).T  # (L, B)
+        self._y = ids[1 : B * L + 1].reshape(B, L).T  # (L, B)
+
+    def __len__(self) -> int:
+        """The number of chunks in an epoch."""
+        return self._chunks
+
+    def __iter__(self) -> Iterator[tuple[Ids, Ids]]:
+        """Give the chunks of one epoch in order."""
+        return map(self.chunk, range(len(self)))
+
+    def chunk(self, k: int) -> tuple[Ids, Ids]:
+        """Return chunk k, counted on through all epochs: x and the characters that follow, y, each (T, B)."""
+        start = k % len(self) * self.T
+        steps = slice(start, start + self.T)
+        return np.array(self._x[steps], order="C"), np.array(self._y[steps], order="C")
+
+    def starts_epoch(self, k: int) -> bool:
+        """Whether chunk k is the first of an epoch: every stream is back at its start, so reset the state."""
+        return k % len(self) == 0
