@@ -1,0 +1,1 @@
+"""One runnable story a file. `python -m demos` lists them."""
