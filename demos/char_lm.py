@@ -1,8 +1,8 @@
 """A character language model learns a text, and writes its own: RNN, LSTM or GRU by truncated BPTT.
 
-    python -m demos.char_lm                                   train on the Python standard library's sources
-    python -m demos.char_lm --corpus hello --cell rnn --one-hot --minutes 0.1
-    python -m demos.char_lm sample runs/stdlib-lstm --prompt "def "
+python -m demos.char_lm                                   train on the Python standard library's sources
+python -m demos.char_lm --corpus hello --cell rnn --one-hot --minutes 0.1
+python -m demos.char_lm sample runs/stdlib-lstm --prompt "def "
 """
 
 import argparse
@@ -28,7 +28,8 @@ from nn.text import CORPORA, Streams, Vocabulary, load_corpus, split
 from .run_folder import RunFolder
 
 CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
-STAGES = (0, 0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 1)  # of the run: when to validate, save and sample
+BAR = "{percentage:3.0f}%|{bar:30}| {elapsed}, {remaining} left{postfix}"
+STAGES = (0, 0.02, 0.1, 0.25, 0.5, 1)  # of the run: when to validate, save and sample
 
 
 class CharModel(nn.Module):
@@ -42,7 +43,8 @@ class CharModel(nn.Module):
         self.output = nn.Linear(hidden, V)
 
     def forward(self, ids: np.ndarray, state: Any = None) -> tuple[mg.Tensor, Any]:
-        x = self.embedding(ids) if self.embedding else F.one_hot(ids, self.V)  # (T, B, D)
+        # (T, B, D)
+        x = self.embedding(ids) if self.embedding else F.one_hot(ids, self.V).to(self.output.weight.dtype)
         h, state = self.rnn(x, state)  # (T, B, H)
         return self.output(h), state  # (T, B, V)
 
@@ -80,80 +82,104 @@ def write(model: CharModel, vocabulary: Vocabulary, prompt: str, length: int, te
     return prompt + vocabulary.decode(drawn[:, 0])
 
 
-class Clock:
-    """How far a run is, from 0 to 1, bounded by steps or by minutes of training."""
+class Training:
+    """One training run: a text, a model that learns it, and the folder where it leaves its traces."""
 
-    def __init__(self, steps: int | None, minutes: float) -> None:
-        self.steps, self.seconds, self.start = steps, 60 * minutes, time.perf_counter()
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        corpus = load_corpus(args.corpus)
+        self.vocabulary = Vocabulary.of(corpus.text)
+        train_ids, self.val_ids = split(self.vocabulary.encode(corpus.text))
+        self.streams = Streams(train_ids, args.chunk, args.streams)
+        self.prompt = args.prompt or ("\n" if "\n" in corpus.text else corpus.text[0])
+        self.vocabulary.encode(self.prompt)  # before anything is written
 
-    def elapsed(self) -> float:
-        return time.perf_counter() - self.start
+        mg.seed(args.seed)
+        embedding = 0 if args.one_hot else args.embedding
+        shape = dict(cell=args.cell, hidden=args.hidden, layers=args.layers, embedding=embedding)
+        self.model = CharModel(len(self.vocabulary), **shape).to(args.device)
+        self.optimizer = nn.optim.Adam(self.model.parameters(), lr=args.lr)
+        self.state: Any = None
+        config = vars(args) | dict(model=shape, characters=self.vocabulary.characters)
+        self.folder = RunFolder(args.out or free_folder(args.corpus, args.cell), config)
+
+        print(f"{corpus.label}: {len(train_ids):,} + {len(self.val_ids):,} characters, {len(self.vocabulary)} distinct")
+        print(f"{self.model}\n{sum(p.size for p in self.model.parameters()):,} parameters, into {self.folder.path}")
+        self.baselines = ngram_baselines(train_ids, self.val_ids, len(self.vocabulary))
+        x, y = self.streams.chunk(0)
+        self.folder.drawing(loss_of(self.model, x[:3, :1], y[:3, :1], None)[0])
+        self.start = time.perf_counter()
 
     def progress(self, step: int) -> float:
-        return min(1.0, step / self.steps if self.steps is not None else self.elapsed() / self.seconds)
+        """How much of the run is over, from 0 to 1, by steps or by time."""
+        done, whole = (step, self.args.steps) if self.args.steps else (self.seconds(), 60 * self.args.minutes)
+        return min(1.0, done / whole)
 
+    def seconds(self) -> float:
+        return time.perf_counter() - self.start
 
-def train(args: argparse.Namespace) -> None:
-    """Train as the command line says, and fill the run's folder on the way."""
-    corpus = load_corpus(args.corpus)
-    vocabulary = Vocabulary.of(corpus.text)
-    train_ids, val_ids = split(vocabulary.encode(corpus.text))
-    streams = Streams(train_ids, args.chunk, args.streams)
-    prompt = args.prompt or ("\n" if "\n" in vocabulary.characters else corpus.text[0])
-    vocabulary.encode(prompt)
-
-    mg.seed(args.seed)
-    shape = dict(cell=args.cell, hidden=args.hidden, layers=args.layers, embedding=0 if args.one_hot else args.embedding)
-    model = CharModel(len(vocabulary), **shape).to(args.device)
-    optimizer = nn.optim.Adam(model.parameters(), lr=args.lr)
-    run = RunFolder(args.out or free_folder(args.corpus, args.cell), vars(args) | dict(model=shape, characters=vocabulary.characters))
-
-    print(f"{corpus.label}: {len(train_ids):,} + {len(val_ids):,} characters, {len(vocabulary)} distinct")
-    print(f"{model}\n{sum(p.size for p in model.parameters()):,} parameters; writing to {run.path}")
-    baselines = ngram_baselines(train_ids, val_ids, len(vocabulary))
-    x, y = streams.chunk(0)
-    run.drawing(loss_of(model, x[:3, :1], y[:3, :1], None)[0])
-
-    clock, stages = Clock(args.steps, args.minutes), list(STAGES)
-    state, nats, average, val_nats = None, [], math.log(len(vocabulary)), math.nan
-    with tqdm(total=1.0, bar_format="{percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}") as bar:
-        for step in itertools.count():
-            progress = clock.progress(step)
-            bar.update(progress - bar.n)
-            characters = step * args.chunk * args.streams
-            if progress >= stages[0]:
-                val_nats = validate(model, val_ids)
-                run.log(step=step, seconds=round(clock.elapsed(), 2), characters=characters, val_nats=val_nats)
-                run.model(model)
-                text = write(model, vocabulary, prompt, args.length, args.temperature, args.seed)
-                run.sample(step, val_nats, text)
-                bar.write(f"--- step {step:,}, validation {val_nats:.3f} nats ---\n{text[:200]}\n")
-                stages = [stage for stage in stages if stage > progress]
+    def run(self) -> None:
+        """Learn, and at every stage show how far it got."""
+        stages, nats = list(STAGES), []
+        with tqdm(total=1.0, bar_format=BAR, mininterval=0.5) as bar:
+            for step in itertools.count():
+                progress = self.progress(step)
+                bar.update(progress - bar.n)
+                if progress >= stages[0]:
+                    bar.write(self.stage(step))
+                    stages = [stage for stage in stages if stage > progress]
                 if not stages:
                     break
-            if streams.starts_epoch(step):
-                state = None
-            x, y = streams.chunk(step)
-            loss, state = loss_of(model, x, y, None if state is None else cut(state))
-            if not math.isfinite(float(loss)):
-                raise FloatingPointError(
-                    f"the loss became {float(loss)} at step {step}; {run.path} keeps the model of the last stage; "
-                    "a smaller --lr or --clip may help"
-                )
-            optimizer.zero_grad()
-            loss.backward()
-            nn.optim.clip_grad_norm_(model.parameters(), args.clip)
-            optimizer.step()
-            nats.append(float(loss))
-            average += 0.02 * (nats[-1] - average)
-            if step % 10 == 9:
-                run.log(step=step + 1, seconds=round(clock.elapsed(), 2), characters=characters, train_nats=np.mean(nats))
-                nats.clear()
-                speed = characters / clock.elapsed()
-                bar.set_postfix_str(f"{average:.3f} nats {average / math.log(2):.3f} bits {speed:,.0f} characters/s")
-    run.plot(baselines)
-    for name, value in [*baselines.items(), (f"this {args.cell.upper()}", val_nats)]:
-        print(f"{name:>12}  {value:.3f} nats  {value / math.log(2):.3f} bits a character")
+                try:
+                    nats.append(self.learn(step))
+                except FloatingPointError as error:
+                    raise FloatingPointError(
+                        f"step {step}: {error}. {self.folder.path} keeps the model of the last stage before; "
+                        "a smaller --lr or --clip may help"
+                    ) from None
+                if len(nats) == 10:
+                    bar.set_postfix_str(self.log(step + 1, sum(nats) / len(nats)))
+                    nats.clear()
+        self.folder.plot(self.baselines)
+        for name, value in [*self.baselines.items(), (f"this {self.args.cell.upper()}", self.val_nats)]:
+            print(f"{name:>12}  {in_words(value)}")
+
+    def learn(self, step: int) -> float:
+        """One step of truncated BPTT; gives the loss before it. FloatingPointError where that is not finite."""
+        if self.streams.starts_epoch(step):
+            self.state = None
+        x, y = self.streams.chunk(step)
+        loss, state = loss_of(self.model, x, y, self.state)
+        if not math.isfinite(float(loss)):
+            raise FloatingPointError(f"the loss became {float(loss)}")
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.optim.clip_grad_norm_(self.model.parameters(), self.args.clip)
+        self.optimizer.step()
+        self.state = cut(state)
+        return float(loss)
+
+    def log(self, step: int, train_nats: float) -> str:
+        """Log the training loss; gives it in words."""
+        characters = step * self.args.chunk * self.args.streams
+        self.folder.log(step=step, seconds=self.seconds(), characters=characters, train_nats=train_nats)
+        return f"{in_words(train_nats)}, {characters / self.seconds():,.0f} characters/s"
+
+    def stage(self, step: int) -> str:
+        """Validate, save the model, and write a sample; gives a report."""
+        self.val_nats = validate(self.model, self.val_ids)
+        characters = step * self.args.chunk * self.args.streams
+        self.folder.log(step=step, seconds=self.seconds(), characters=characters, val_nats=self.val_nats)
+        self.folder.model(self.model)
+        options = self.args.length, self.args.temperature, self.args.seed
+        text = write(self.model, self.vocabulary, self.prompt, *options)
+        self.folder.sample(f"step {step:,}: {in_words(self.val_nats)}", text)
+        return f"--- step {step:,}, validation {in_words(self.val_nats)} ---\n{text[:200]}\n"
+
+
+def in_words(nats: float) -> str:
+    """A loss in nats and in bits."""
+    return f"{nats:.3f} nats, {nats / math.log(2):.3f} bits a character"
 
 
 def sample(args: argparse.Namespace) -> None:
@@ -178,14 +204,13 @@ def free_folder(corpus: str, cell: str) -> Path:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line: `sample RUN ...`, or else the options of a training run."""
     parser = argparse.ArgumentParser(prog="python -m demos.char_lm", description=__doc__.splitlines()[0])
-    parser.set_defaults(run_command=train)
     parser.add_argument("--length", type=int, default=500, help="characters a sample has (%(default)s)")
     parser.add_argument("--temperature", type=float, default=0.8, help="0: the likeliest character (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--prompt", help="what a sample begins with")
     if argv[:1] == ["sample"]:
         parser.add_argument("run", type=Path, help="the folder of a run")
-        parser.set_defaults(run_command=sample, prompt="\n")
+        parser.set_defaults(prompt="\n")
         return parser.parse_args(argv[1:])
     known = ", ".join(CORPORA)
     parser.add_argument("--corpus", default="stdlib", help=f"{known}, or the path of a text file (%(default)s)")
@@ -198,17 +223,18 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--streams", type=int, default=32, help="B, the parallel streams (%(default)s)")
     parser.add_argument("--lr", type=float, default=4e-3, help="Adam's learning rate (%(default)s)")
     parser.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient (%(default)s)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--minutes", type=float, default=2.0, help="of training, validation included (%(default)s)")
     parser.add_argument("--steps", type=int, help="bound the run by steps rather than by minutes")
     parser.add_argument("--out", type=Path, help="the run's folder (runs/CORPUS-CELL)")
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] = tuple(sys.argv[1:])) -> None:
-    args = parse(argv)
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line; what is wrong with it ends in one line on stderr."""
+    args = parse(sys.argv[1:] if argv is None else argv)
     try:
-        args.run_command(args)
+        sample(args) if "run" in args else Training(args).run()
     except (ValueError, OSError, FloatingPointError, mg.DeviceError, nn.CheckpointError) as error:
         sys.exit(f"char_lm: {error}")
 

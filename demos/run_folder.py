@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ class RunFolder:
         self.path = path
         self.rows: list[dict[str, Any]] = []
         path.mkdir(parents=True, exist_ok=True)
-        (path / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (path / "config.json").write_text(
+            json.dumps(config, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8"
+        )
         with (path / "log.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow(LOG_COLUMNS)
 
@@ -37,14 +40,15 @@ class RunFolder:
         """Append a row to log.csv; a missing column stays empty."""
         self.rows.append(row)
         with (self.path / "log.csv").open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, LOG_COLUMNS).writerow(row)
+            rounded = {column: round(value, 4) for column, value in row.items()}
+            csv.DictWriter(file, LOG_COLUMNS).writerow(rounded)
 
-    def sample(self, step: int, nats: float, text: str) -> None:
+    def sample(self, title: str, text: str) -> None:
         """Append a rung to the ladder of samples."""
-        fence = "`" * max(3, *(len(run) + 1 for run in text.split("\n") if set(run) == {"`"}), 3)
+        longest = max((len(run) for run in re.findall("`+", text)), default=0)
+        fence = "`" * max(3, longest + 1)
         with (self.path / "samples.md").open("a", encoding="utf-8") as file:
-            file.write(f"## step {step:,}: {nats:.3f} nats, {nats / math.log(2):.3f} bits a character\n\n")
-            file.write(f"{fence}text\n{text}\n{fence}\n\n")
+            file.write(f"## {title}\n\n{fence}text\n{text}\n{fence}\n\n")
 
     def model(self, model: nn.Module) -> None:
         """Write the model's weights."""
@@ -52,7 +56,9 @@ class RunFolder:
 
     def drawing(self, output: mg.Tensor) -> None:
         """Write the graph of a tensor: graph.gv, and graph.svg where `dot` is installed."""
-        mg.draw(output).save(self.path / "graph.svg")
+        drawing = mg.draw(output)
+        drawing.save(self.path / "graph.gv")
+        drawing.save(self.path / "graph.svg")
 
     def plot(self, baselines: dict[str, float]) -> None:
         """Write loss.png: training and validation loss against characters read, beside the baselines."""
@@ -67,7 +73,8 @@ class RunFolder:
             axes.axhline(nats, color="0.5", linewidth=1, linestyle="--")
             axes.annotate(f"{name} {nats:.2f}", (1, nats), xycoords=("axes fraction", "data"), ha="right", va="bottom")
         axes.set(xlabel="characters read", ylabel="loss (nats a character)", title=self.path.name, xscale="log")
-        axes.secondary_yaxis("right", functions=(lambda nats: nats / math.log(2), lambda bits: bits * math.log(2)))
+        bits = axes.secondary_yaxis("right", functions=(lambda n: n / math.log(2), lambda b: b * math.log(2)))
+        bits.set_ylabel("bits a character")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, loc="lower left")
         figure.savefig(self.path / "loss.png")

@@ -5,12 +5,14 @@ from .autodiff import hvp as hvp
 from .autodiff import jacobian as jacobian
 from .autodiff import no_grad as no_grad
 from .backend import DeviceError as DeviceError
+from .backend import default_generator as default_generator
 from .backend import generator as generator
 from .backend import get_default_dtype as get_default_dtype
 from .backend import seed as seed
 from .backend import set_default_dtype as set_default_dtype
 from .creation import as_tensor as as_tensor
 from .creation import tensor as tensor
+from .drawing import draw as draw
 from .graph import GraphError as GraphError
 from .graph import Tensor as Tensor
 from .graph import op as op

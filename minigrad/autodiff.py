@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
-from .backend import backend_of
+from .backend import add_at, backend_of
 from .creation import as_tensor
-from .graph import GraphError, Node, Op, Tensor, recording, refuse_stale, written
+from .graph import GraphError, Node, Op, Part, Tensor, recording, refuse_stale, written
 from .operands import describe
 
 
@@ -98,16 +98,21 @@ class Walk:
             node.saved = None
 
     def arrive(self, node: Node, gradient: Any) -> None:
-        """Add a gradient to what is pending at a node; never in place into an array that a formula returned."""
+        """Add a gradient to what is pending at a node, in place only where the sum is our own."""
         if node not in self.pending:
-            self.pending[node] = gradient
             heappush(self.heap, (-node.index, node))
-        elif node in self.owned:
-            self.pending[node] += gradient
-        else:
-            self.pending[node] = self.pending[node] + gradient
+            if isinstance(gradient, Part):
+                gradient = gradient.dense()
+                self.owned.add(node)
+            self.pending[node] = gradient
+        elif node not in self.owned:
+            self.pending[node] = self.pending[node] + (gradient.dense() if isinstance(gradient, Part) else gradient)
             if not self.create_graph:
                 self.owned.add(node)
+        elif isinstance(gradient, Part):
+            add_at(self.pending[node], gradient.index, gradient.values)
+        else:
+            self.pending[node] += gradient
 
     def arrive_output(self, output: Node, g: Any) -> None:
         """Put the gradient of one output among those of the node that has several."""

@@ -114,6 +114,15 @@ def owner(array: Array) -> Array:
     return array
 
 
+def add_at(array: Array, index: Any, values: Array) -> None:
+    """array[index] += values, in place; what is indexed twice is added to twice."""
+    items = index if isinstance(index, tuple) else (index,)
+    if any(isinstance(i, list) or (is_array(i) and i.dtype.kind != "b") for i in items):
+        backend_of(array).xp.add.at(array, index, values)
+    else:
+        array[index] += values
+
+
 # ---------------------------------------------------------------------- dtypes
 
 _default_dtype: np.dtype = np.dtype(np.float32)

@@ -18,7 +18,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
-from .backend import Array, backend_of, is_array, owner
+from .backend import Array, add_at, backend_of, is_array, owner
 from .methods import TensorMethods, functions
 from .operands import alike, as_array, common_backend, describe, follow, settle
 
@@ -79,6 +79,12 @@ class Node:
     def varies(self) -> bool:
         """Whether gradients flow here: a variable, or computed from one."""
         return self.lands or bool(self.parents)
+
+    def __reduce__(self) -> Any:
+        """How copy.deepcopy and pickle copy a leaf: as a node of its own age. A graph is not copied."""
+        if self.parents or self.op is not None:
+            raise GraphError("a computed tensor can't be copied or pickled with its graph; detach() it first")
+        return leaf, (*(self.saved or ()), self.lands), (None, {"grad": self.grad, "name": self.name})
 
 
 def new_node(
@@ -288,6 +294,19 @@ class Rule(NamedTuple):
     extras: tuple[str, ...]  # then metadata and shapes, by name
 
 
+class Part:
+    """A gradient that is zero but at an index. The walk adds it in place: T steps x[t] cost T, not T * T."""
+
+    def __init__(self, values: Array, index: Any, shape: tuple[int, ...]) -> None:
+        self.values, self.index, self.shape, self.dtype = values, index, shape, values.dtype
+
+    def dense(self) -> Array:
+        """The whole gradient, an array of its own."""
+        whole = backend_of(self.values).xp.zeros(self.shape, self.dtype)
+        add_at(whole, self.index, self.values)
+        return whole
+
+
 class Op:
     """A registered op: its forward function, its gradient rules, and what the property tests need to know."""
 
@@ -366,23 +385,33 @@ class Op:
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Sort a call's arguments into operands and metadata."""
-        n = len(self.operands)
-        if self.leads and len(args) >= n:  # op(x, y, metadata...)
-            metadata = {**self.defaults, **dict(zip(self.positional[n:], args[n:], strict=False)), **kwargs}
-            if len(metadata) == len(self.metadata) and len(args) <= len(self.positional):
-                return args[:n], metadata
+        n = len(self.operands) if self.leads else len(self.positional)
+        first, rest = args[:n], args[n:]
+        if self.leads:  # op(x, y, metadata...)
+            operands, given = first, dict(zip(self.positional[n:], rest, strict=False))
+        elif self.star:  # op(metadata..., *operands), or the operands in one list
+            operands, given = rest, dict(zip(self.positional, first, strict=False))
+            if len(rest) == 1 and isinstance(rest[0], list | tuple):
+                operands = tuple(rest[0])
+        else:  # operands and metadata in any order
+            given = dict(zip(self.positional, first, strict=False))
+            operands = tuple([given.pop(name, None) for name in self.operands])
+        metadata = {**self.defaults, **given, **kwargs}
+        regular = len(first) == n and (self.star or len(args) <= len(self.positional))
+        if not regular or len(metadata) != len(self.metadata) or not given.keys().isdisjoint(kwargs):
+            return self._bind_by_name(args, kwargs)
+        return operands, metadata
+
+    def _bind_by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """`bind` for calls that name their operands, and for those that are wrong."""
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{self.name}{self.signature}: {error}") from None
         bound.apply_defaults()
-        metadata = bound.arguments
-        if not self.star:
-            return tuple([metadata.pop(name) for name in self.operands]), metadata
-        operands = metadata.pop(self.star)  # given one by one, or as one list
-        return tuple(operands[0]) if len(operands) == 1 and isinstance(
-            operands[0], list | tuple
-        ) else operands, metadata
+        metadata = dict(bound.arguments)
+        operands = [metadata.pop(name) for name in self.operands]
+        return tuple(operands[0]) if self.star else tuple(operands), metadata
 
     def apply(self, operands: tuple[Any, ...], metadata: dict[str, Any]) -> Any:
         """Run the op: arrays give arrays; with a Tensor among the operands, Tensors and a node of the graph."""
@@ -445,6 +474,8 @@ class Op:
             if value.requires_grad:
                 raise TypeError(f"{self.name}: {name} is not differentiated; give a constant, {name}.detach()")
             value = value._data
+        if isinstance(value, np.generic):
+            return value.item()  # as weak here as among the operands
         if type(value) is tuple:
             return tuple([self.constant(name, item, arrays) for item in value])
         return follow(self.name, name, value, common_backend(arrays))

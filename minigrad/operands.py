@@ -74,8 +74,7 @@ def follow(op: str, name: str, value: Any, home: Backend) -> Any:
 
 
 def as_array(out: Any, arrays: Sequence[Any], dtype: Any = None) -> Array:
-    """An op's result as an array; where no floating-point array entered, a float takes the default dtype,
-    unless the call asked for its `dtype`."""
+    """An op's result as an array; a float takes the default dtype where none entered and no `dtype` was asked for."""
     first = arrays[0]
     if type(out) is type(first) and out.dtype is first.dtype:
         return out

@@ -31,7 +31,7 @@ def multiply(xp: Any, x: Array, y: Array) -> Tensor:
     return xp.multiply(x, y)
 
 
-@op(x=lambda g, y: g / y, y=lambda g, y, out: -g * out / y, domain=(0.5, 3.0))
+@op(x=lambda g, y: g / y, y=lambda g, y, out: -g * out / y, kinks=(0.0,))
 def divide(xp: Any, x: Array, y: Array) -> Tensor:
     """Quotient, x / y."""
     return xp.divide(x, y)
@@ -40,11 +40,13 @@ def divide(xp: Any, x: Array, y: Array) -> Tensor:
 def _power_by_base(g: Array, x: Array, y: Array) -> Array:
     if isinstance(y, int | float):  # spares two logarithms' worth of work, and 0 * inf at x = 0
         return g * y * x ** (y - 1) if y else g * 0.0
-    return g * y * power(x, where(y == 0, 1.0, y - 1))
+    return g * y * power(where((x == 0) & (y == 0), 1.0, x), y - 1)
 
 
 def _power_by_exponent(g: Array, x: Array, out: Array) -> Array:
-    return g * out * log(where(x == 0, 1.0, x))  # 0**y has slope 0 in y, for y > 0
+    # 0**y has slope 0 in y, for y > 0
+    slope = float(np.log(x or 1)) if isinstance(x, int | float) else log(where(x == 0, 1.0, x))
+    return g * out * slope
 
 
 @op(x=_power_by_base, y=_power_by_exponent, domain=(0.5, 3.0))
@@ -153,7 +155,7 @@ def softplus(xp: Any, x: Array) -> Tensor:
 
 
 def _share(g: Array, x: Array, y: Array) -> Array:
-    return g * ((x > y) + 0.5 * (x == y))
+    return g * (x > y) + 0.5 * g * (x == y)  # a boolean times 0.5 would be float64, whatever g is
 
 
 @op(x=lambda g, x, y: _share(g, x, y), y=lambda g, x, y: _share(g, y, x), analytic=False)

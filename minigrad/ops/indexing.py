@@ -4,14 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array, is_array
-from ..graph import Tensor, op
-
-
-def _is_basic(index: Any) -> bool:
-    """Whether an index has no arrays of integers, and so reads no element twice."""
-    items = index if isinstance(index, tuple) else (index,)
-    return not any(isinstance(i, list) or (is_array(i) and i.dtype.kind != "b") for i in items)
+from ..backend import Array, add_at
+from ..graph import Part, Tensor, op
 
 
 def _check_range(xp: Any, indices: Array, n: int) -> None:
@@ -25,8 +19,8 @@ def _along(indices: Array, axis: int) -> tuple[Any, ...]:
 
 
 @op(
-    x=lambda g, x_shape, index: scatter(g, index, x_shape),
-    cases=lambda d: d.call(d.array((3, 2, 4)), d.index((3, 2, 4))),
+    x=lambda g, x_shape, index: _placed(g, index, x_shape),
+    cases=lambda d: d.call(d.array((3, 2, 2)), d.index((3, 2, 2))),
     reference=lambda x, index: x[index],
 )
 def getitem(xp: Any, x: Array, index: Any) -> Tensor:
@@ -45,23 +39,25 @@ def _scattered(g: np.ndarray, index: Any, shape: Any) -> np.ndarray:
 
 @op(
     values=lambda g, index: getitem(g, index),
-    cases=lambda d: d.call(d.array(np.empty((3, 2, 4))[i := d.index((3, 2, 4))].shape), i, (3, 2, 4)),
+    cases=lambda d: d.call(d.array(np.empty((3, 2, 2))[i := d.index((3, 2, 2))].shape), i, (3, 2, 2)),
     reference=_scattered,
 )
 def scatter(xp: Any, values: Array, index: Any, shape: Any) -> Tensor:
     """Zeros of a shape, with values added at an index: the transpose of `getitem`."""
     out = xp.zeros(shape, values.dtype)
-    if _is_basic(index):
-        out[index] = values
-    else:
-        xp.add.at(out, index, values)
+    add_at(out, index, values)
     return out
+
+
+def _placed(g: Array, index: Any, shape: tuple[int, ...]) -> Any:
+    """The gradient of what was read at an index."""
+    return scatter(g, index, shape) if isinstance(g, Tensor) else Part(g, index, shape)
 
 
 def _untake(g: Array, x_shape: tuple[int, ...], indices: Array, axis: int | None) -> Array:
     if axis is None:
         return scatter(g, indices, (np.prod(x_shape, dtype=int),)).reshape(x_shape)
-    return scatter(g, _along(indices, axis % len(x_shape)), x_shape)
+    return _placed(g, _along(indices, axis % len(x_shape)), x_shape)
 
 
 @op(
@@ -119,7 +115,7 @@ def scatter_along_axis(xp: Any, values: Array, indices: Array, axis: int, n: int
     shape = list(values.shape)
     shape[axis] = n
     out = xp.zeros(shape, values.dtype)
-    xp.add.at(out, _grid(xp, xp.broadcast_to(indices, values.shape), axis), values)
+    add_at(out, _grid(xp, xp.broadcast_to(indices, values.shape), axis), values)
     return out
 
 
@@ -129,10 +125,16 @@ def _index_added(x: np.ndarray, indices: np.ndarray, values: np.ndarray, axis: i
     return out
 
 
+def _index_add_case(d: Any) -> Any:
+    axis, count = d.one_of(0, 1, -1), d.integer(0, 4)
+    x, values = ([n if i == axis % 2 else 2 for i in range(2)] for n in (3, count))
+    return d.call(d.array(tuple(x)), d.indices(3, (count,)), d.array(tuple(values)), axis=axis)
+
+
 @op(
     x=lambda g: g,
     values=lambda g, indices, axis: take(g, indices, axis=axis),
-    cases=lambda d: d.call(d.array((3, 4)), d.indices(3, (5,)), d.array((5, 4)), axis=d.one_of(0, -2)),
+    cases=_index_add_case,
     reference=_index_added,
 )
 def index_add(xp: Any, x: Array, indices: Array, values: Array, *, axis: int = 0) -> Tensor:
@@ -144,5 +146,5 @@ def index_add(xp: Any, x: Array, indices: Array, values: Array, *, axis: int = 0
     """
     _check_range(xp, indices, x.shape[axis])
     out = x.copy()
-    xp.add.at(out, _along(indices, axis % x.ndim), values)
+    add_at(out, _along(indices, axis % x.ndim), values)
     return out

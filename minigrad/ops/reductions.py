@@ -27,9 +27,9 @@ def _spread(g: Array, shape: tuple[int, ...], axis: Any) -> Array:
     return broadcast_to(reshape(g, _kept(shape, axis)), shape)
 
 
-def _axis_case(d: Any) -> Any:
-    shape = d.shape(min_side=1)
-    return d.call(d.array(shape), axis=d.axes(len(shape)), keepdims=d.boolean())
+def _axis_case(d: Any, min_side: int = 1) -> Any:
+    shape, axis = d.reduction(min_side)
+    return d.call(d.array(shape), axis=axis, keepdims=d.boolean())
 
 
 def _one_axis_case(d: Any) -> Any:
@@ -37,7 +37,7 @@ def _one_axis_case(d: Any) -> Any:
     return d.call(d.array(shape), axis=d.axis(len(shape)))
 
 
-@op(x=lambda g, x_shape, axis: _spread(g, x_shape, axis), cases=_axis_case)
+@op(x=lambda g, x_shape, axis: _spread(g, x_shape, axis), cases=lambda d: _axis_case(d, min_side=0))
 def sum(xp: Any, x: Array, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Sum over axes."""
     return xp.sum(x, axis=axis, keepdims=keepdims)
@@ -68,7 +68,7 @@ def var(xp: Any, x: Array, *, axis: Any = None, ddof: int = 0, keepdims: bool = 
 
 def _to_extremes(g: Array, x: Array, out: Array, x_shape: tuple[int, ...], axis: Any) -> Array:
     chosen = x == _spread(out, x_shape, axis)  # a plain boolean array
-    return _spread(g, x_shape, axis) * (chosen / chosen.sum(axis=axis, keepdims=True))
+    return _spread(g, x_shape, axis) * (chosen / chosen.sum(axis=axis, keepdims=True, dtype=g.dtype))
 
 
 @op(x=_to_extremes, cases=_axis_case, analytic=False)

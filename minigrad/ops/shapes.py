@@ -40,7 +40,9 @@ def swapaxes(xp: Any, x: Array, axis1: int, axis2: int) -> Tensor:
 
 @op(
     x=lambda g, source, destination: moveaxis(g, destination, source),
-    cases=lambda d: d.call(d.array(s := d.shape(1)), d.axis(len(s)), d.axis(len(s))),
+    cases=lambda d: d.call(d.array(s := d.shape(1)), d.axis(n := len(s)), d.axis(n))
+    if d.boolean()
+    else d.call(d.array(s := d.shape()), d.permutation(len(s)), d.permutation(len(s))),
 )
 def moveaxis(xp: Any, x: Array, source: Any, destination: Any) -> Tensor:
     """Axes moved to other places, the rest in their order."""
@@ -117,7 +119,7 @@ def unstack(xp: Any, x: Array, *, axis: int = 0) -> tuple[Array, ...]:
 
 @op(
     x=lambda g, axis: concatenate(g, axis=axis),
-    cases=lambda d: d.call(d.array((4, d.integer(0, 2))), d.one_of(2, [1], [0, 3, 3]), axis=0),
+    cases=lambda d: d.call(d.array((4, d.integer(0, 2), 4)), d.one_of(2, [1], [0, 3, 3]), axis=d.one_of(0, -1)),
     reference=lambda x, at, axis: tuple(np.split(x, at, axis=axis)),
 )
 def split(xp: Any, x: Array, indices_or_sections: Any, *, axis: int = 0) -> tuple[Array, ...]:
