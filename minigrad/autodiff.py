@@ -13,7 +13,6 @@ from typing import Any
 from .backend import add_at, backend_of
 from .creation import as_tensor
 from .graph import GraphError, Node, Op, Part, Tensor, recording, refuse_stale, written
-from .operands import describe
 
 
 @contextlib.contextmanager
@@ -70,16 +69,16 @@ class Walk:
 
     def visit(self, node: Node, op: Op, g: Any) -> None:
         """Run the node's gradient formulas, and pass each result on to the parent it belongs to."""
-        if node.index < written[0]:
-            refuse_stale(node)
         if node.saved is None:
             raise GraphError(
                 f"backward through {op.name}: an earlier backward pass freed this graph; "
                 "give that one retain_graph=True to go backward again"
             )
+        if node.index < written[0]:
+            refuse_stale(node, op)
         if type(g) is list:
             g = fill_in(g, node)
-        saved = saved_tensors(node) if self.create_graph else node.saved
+        saved = saved_tensors(node, op) if self.create_graph else node.saved
         for rule in node.rules:
             if rule.position is not None:
                 parent = node.parents[rule.position]
@@ -89,7 +88,13 @@ class Walk:
                         gradient = fit(gradient, parent, op)
                     self.arrive(parent, gradient)
             else:
-                for parent, gradient in zip(node.parents, op.gradient(rule, node, g, saved), strict=True):
+                results = list(op.gradient(rule, node, g, saved))
+                if len(results) != len(node.parents):
+                    raise GraphError(
+                        f"{op.name}: backward gave {len(results)} gradients for {len(node.parents)} operands; "
+                        "it must give one for each, None where there is none"
+                    )
+                for parent, gradient in zip(node.parents, results, strict=True):
                     if gradient is None or not isinstance(parent, Node) or not parent.varies:
                         continue
                     if self.path is None or parent in self.path:
@@ -98,21 +103,26 @@ class Walk:
             node.saved = None
 
     def arrive(self, node: Node, gradient: Any) -> None:
-        """Add a gradient to what is pending at a node, in place only where the sum is our own."""
-        if node not in self.pending:
-            heappush(self.heap, (-node.index, node))
-            if isinstance(gradient, Part):
-                gradient = gradient.dense()
-                self.owned.add(node)
-            self.pending[node] = gradient
-        elif node not in self.owned:
-            self.pending[node] = self.pending[node] + (gradient.dense() if isinstance(gradient, Part) else gradient)
-            if not self.create_graph:
-                self.owned.add(node)
-        elif isinstance(gradient, Part):
+        """Add a gradient to what is pending at a node.
+
+        The first is kept as it is, the second makes a sum of our own, and the rest is added to that in place.
+        """
+        if isinstance(gradient, Part) and node in self.owned and node.shape:
             add_at(self.pending[node], gradient.index, gradient.values)
-        else:
+            return
+        ours = isinstance(gradient, Part)
+        if isinstance(gradient, Part):
+            gradient = gradient.dense()
+        if node not in self.pending:
+            self.pending[node] = gradient
+            heappush(self.heap, (-node.index, node))
+        elif node in self.owned:
             self.pending[node] += gradient
+        else:
+            self.pending[node] = self.pending[node] + gradient
+            ours = not self.create_graph
+        if ours:
+            self.owned.add(node)
 
     def arrive_output(self, output: Node, g: Any) -> None:
         """Put the gradient of one output among those of the node that has several."""
@@ -138,12 +148,21 @@ def fill_in(parts: list[Any], node: Node) -> list[Any]:
     ]
 
 
-def saved_tensors(node: Node) -> tuple[Any, ...]:
+def saved_tensors(node: Node, op: Op) -> tuple[Any, ...]:
     """What a node saved, back in its graph: each operand at its parent, `out` at the node itself."""
-    return tuple(
-        Tensor(value, at if at.varies else None) if isinstance(at, Node) and value is not None else value
-        for value, at in zip(node.saved or (), (*node.parents, node), strict=True)
-    )
+    *arrays, out = node.saved or (None,)
+    operands = [
+        Tensor(array, parent if parent.varies else None) if isinstance(parent, Node) and array is not None else array
+        for array, parent in zip(arrays, node.parents, strict=True)
+    ]
+    if type(out) is not list:
+        return (*operands, None if out is None else Tensor(out, node))
+    if any(o.dtype.kind in "fc" for o in out):
+        raise GraphError(
+            f"{op.name}: its gradient reads several results, and so can't be differentiated; "
+            "let the formula compute them again from the operands"
+        )
+    return (*operands, out)  # places and the like
 
 
 def fit(gradient: Any, parent: Node, op: Op) -> Any:
@@ -226,24 +245,28 @@ def grad(
     >>> mg.grad(dx, x)
     (Tensor(12., dtype=float32),)
     """
-    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    outputs = list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+    inputs = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+    for i, y in enumerate(outputs):
+        if not isinstance(y, Tensor):
+            raise TypeError(f"grad: outputs[{i}]: expected a tensor, got {type(y).__name__}")
+    for i, x in enumerate(inputs):
+        if not isinstance(x, Tensor) or x.node is None:
+            raise GraphError(f"grad: inputs[{i}]: expected a tensor that requires gradients, got {x!r}")
     seeds = [None] * len(outputs) if grad_outputs is None else grad_outputs
     seeds = list(seeds) if isinstance(seeds, list | tuple) else [seeds]
     if len(seeds) != len(outputs):
         raise ValueError(f"grad: expected {len(outputs)} grad_outputs, one for each output, got {len(seeds)}")
-    for i, x in enumerate(inputs):
-        if getattr(x, "node", None) is None:
-            raise GraphError(f"grad: inputs[{i}], {describe(x)}, is not a tensor that requires gradients")
     targets = {x.node for x in inputs if x.node is not None}
-    walk = Walk(create_graph, create_graph if retain_graph is None else retain_graph, path_to(targets, outputs))
+    path = path_to(targets, outputs)
+    walk = Walk(create_graph, create_graph if retain_graph is None else retain_graph, path)
     for i, (output, seed) in enumerate(zip(outputs, seeds, strict=True)):
         start(walk, output, seed, f"grad: outputs[{i}]")
+    for i, x in enumerate(inputs):  # before the walk, which frees the graph
+        if x.node not in path and not allow_unused:
+            raise GraphError(f"grad: no output depends on inputs[{i}] of shape {x.shape}; allow_unused=True gives None")
     with set_recording(create_graph):
         found = walk.run(targets)
-    for i, x in enumerate(inputs):
-        if x.node not in found and not allow_unused:
-            raise GraphError(f"grad: no output depends on inputs[{i}] of shape {x.shape}; allow_unused=True gives None")
     return tuple(as_tensor(found[x.node]) if x.node in found else None for x in inputs)
 
 
@@ -256,9 +279,9 @@ def path_to(targets: set[Node], outputs: Sequence[Tensor]) -> set[Node]:
         if node not in seen:
             seen.add(node)
             stack.extend(parent for parent in node.parents if isinstance(parent, Node))
-    path = set(targets)
+    path = targets & seen
     for node in sorted(seen, key=lambda node: node.index):  # parents first
-        if any(parent in path for parent in node.parents if isinstance(parent, Node)):
+        if not path.isdisjoint(node.parents):
             path.add(node)
     return path
 
@@ -279,7 +302,7 @@ def jacobian(f: Callable[..., Tensor], *xs: Any) -> Any:
             [0., 4.]], dtype=float32)
     """
     leaves = [as_tensor(x).detach().requires_grad_() for x in xs]
-    y = f(*leaves)
+    y = as_tensor(f(*leaves))
     xp = backend_of(y.data).xp
     jacobians = [xp.zeros((y.size, *x.shape), x.dtype) for x in leaves]
     for i in range(y.size if y.requires_grad else 0):
@@ -311,7 +334,5 @@ def hvp(f: Callable[[Tensor], Tensor], x: Any, v: Any) -> Tensor:
     dx: Tensor
     hv: Tensor | None
     (dx,) = grad(f(x), x, create_graph=True)
-    if not dx.requires_grad:  # the gradient is constant
-        return dx * 0
-    (hv,) = grad(dx, x, v, allow_unused=True)
-    return dx.detach() * 0 if hv is None else hv
+    hv = grad(dx, x, v, allow_unused=True)[0] if dx.requires_grad else None
+    return as_tensor(backend_of(x.data).xp.zeros_like(x.data)) if hv is None else hv  # None: the gradient is constant

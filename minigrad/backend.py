@@ -117,10 +117,11 @@ def owner(array: Array) -> Array:
 def add_at(array: Array, index: Any, values: Array) -> None:
     """array[index] += values, in place; what is indexed twice is added to twice."""
     items = index if isinstance(index, tuple) else (index,)
-    if any(isinstance(i, list) or (is_array(i) and i.dtype.kind != "b") for i in items):
-        backend_of(array).xp.add.at(array, index, values)
+    if all(i is None or i is Ellipsis or isinstance(i, int | np.integer | slice) for i in items):
+        array[index] += values  # reads no element twice
     else:
-        array[index] += values
+        xp = backend_of(array).xp
+        xp.add.at(array, tuple([xp.asarray(i) if isinstance(i, list | tuple) else i for i in items]), values)
 
 
 # ---------------------------------------------------------------------- dtypes

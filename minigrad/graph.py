@@ -9,6 +9,7 @@ Tensors point at nodes and nodes at their parents, never back: a graph dies with
 
 import contextlib
 import contextvars
+import copy
 import functools
 import inspect
 import itertools
@@ -123,6 +124,11 @@ def leaf(array: Array, lands: bool) -> Node:
     return node
 
 
+def output_node(node: Node, number: int, out: Array) -> Node:
+    """One of the several outputs of a node."""
+    return new_node(None, (node,), {"output": number}, (), (), out.shape, out.dtype)
+
+
 # A saved array that is overwritten before backward would give a wrong gradient. Writes through our own API are
 # dated on the clock that numbers the nodes, by the array that owns the memory: views and aliases are seen, a node
 # older than a write to what it saved is stale, and the forward pass pays nothing. An id used again does no harm:
@@ -141,17 +147,17 @@ def last_write(leaf: Node) -> int:
     return max(written.get(id(leaf), 0), written.get(id(owner(array)), 0))
 
 
-def refuse_stale(node: Node) -> None:
-    """Raise GraphError if an array that `node` saved was written to after the node was made."""
-    if node.op is None or node.saved is None or node.index > written[0]:
-        return
-    for name, array in zip((*node.op.operand_names(len(node.parents)), "out"), node.saved, strict=True):
-        if is_array(array) and written.get(id(owner(array)), 0) > node.index:
-            raise GraphError(
-                f"backward through {node.op.name}: its saved value {name}, of shape {array.shape}, was overwritten "
-                "after the forward pass (an optimizer step, load_state_dict, .data = ...); go backward before the "
-                "write, or forward again after it"
-            )
+def refuse_stale(node: Node, op: "Op") -> None:
+    """Raise GraphError if an array that `node` saved, or was called with, was written to after it was made."""
+    names = (*op.operand_names(len(node.parents)), "out", *node.metadata)
+    for name, value in zip(names, (*(node.saved or ()), *node.metadata.values()), strict=True):
+        for array in value if isinstance(value, list | tuple) else (value,):
+            if is_array(array) and written.get(id(owner(array)), 0) > node.index:
+                raise GraphError(
+                    f"backward through {op.name}: its saved value {name}, of shape {array.shape}, was overwritten "
+                    "after the forward pass (an optimizer step, load_state_dict, .data = ...); go backward before "
+                    "the write, or forward again after it"
+                )
 
 
 # ------------------------------------------------------------------------------------------------ tensors
@@ -168,6 +174,7 @@ class Tensor(TensorMethods):
     """
 
     __slots__ = ("_constant", "_data", "node")
+    _constant: Node  # stands for this tensor in graphs while it is a constant; made when first needed
 
     def __init__(self, data: Array, node: Node | None = None) -> None:
         self._data = data
@@ -180,7 +187,7 @@ class Tensor(TensorMethods):
         try:
             return self._constant
         except AttributeError:
-            self._constant: Node = leaf(self._data, lands=False)
+            self._constant = leaf(self._data, lands=False)
             return self._constant
 
     @property
@@ -219,8 +226,9 @@ class Tensor(TensorMethods):
             raise GraphError("requires_grad_: expected a leaf, got a computed tensor; detach() gives a constant")
         if requires_grad and self._data.dtype.kind != "f":
             raise TypeError(f"requires_grad: expected a floating-point tensor, got dtype {self._data.dtype}")
-        if requires_grad != self.requires_grad:
-            self.node = leaf(self._data, lands=True) if requires_grad else None
+        node = self._constant = self.graph_node()  # the same node for good, with its name
+        node.lands = requires_grad
+        self.node = node if requires_grad else None
         return self
 
     @property
@@ -231,7 +239,9 @@ class Tensor(TensorMethods):
     @grad.setter
     def grad(self, grad: "Tensor | None") -> None:
         if grad is not None and (not isinstance(grad, Tensor) or grad.shape != self.shape):
-            raise ValueError(f"grad: expected None or a Tensor of shape {self.shape}, got {describe(grad)}")
+            raise ValueError(
+                f"grad: expected None or a Tensor of shape {self.shape}, got {type(grad).__name__} {describe(grad)}"
+            )
         if self.node is not None:
             self.node.grad = grad
         elif grad is not None:
@@ -329,7 +339,10 @@ class Op:
         self.metadata = tuple(name for name in self.names if name not in self.operands)
         self.leads = self.names[: len(self.operands)] == self.operands and not self.star
         if not self.operands or set(formulas) - set(self.operands):
-            raise TypeError(f"op {self.name}{self.signature}: gradients are given for {sorted(formulas)}")
+            raise TypeError(
+                f"op {self.name}{self.signature}: expected a gradient for some of its parameters, got gradients for "
+                f"{sorted(formulas) or 'none'}; name them as the parameters are named: @op(x=lambda g: ...)"
+            )
         self.places: dict[str, Any] = {"out": -1}  # where a node's saved values lie: (*operands, out)
         self.places.update({name: i for i, name in enumerate(self.operands)})
         if self.star:
@@ -420,7 +433,7 @@ class Op:
             return self.compute(operands, metadata)
         arrays = [value._data if isinstance(value, Tensor) else value for value in operands]
         if not alike(arrays):
-            arrays = settle(self.name, self.operand_names(len(arrays)), arrays)
+            arrays = settle(self.name, self.operand_names(len(arrays)), arrays, self.defaults)
         if metadata:
             metadata = {name: self.constant(name, value, arrays) for name, value in metadata.items()}
         out = self.compute(arrays, metadata)
@@ -432,7 +445,7 @@ class Op:
             node = self.record(operands, arrays, metadata, outs if several else outs[0])
             for i, (o, result) in enumerate(zip(outs, results, strict=True)):
                 if o.dtype.kind in "fc":  # an integer output (the place of a maximum, say) is a constant
-                    result.node = new_node(None, (node,), {"output": i}, (), (), o.shape, o.dtype) if several else node
+                    result.node = output_node(node, i, o) if several else node
         return tuple(results) if several else results[0]
 
     def compute(self, arrays: Sequence[Any], metadata: dict[str, Any]) -> Any:
@@ -470,6 +483,8 @@ class Op:
         """Metadata without Tensors: an index or a mask becomes an array on the operands' device."""
         if value is None or type(value) in (bool, int, float, str):
             return value
+        if type(value) is list:
+            return copy.deepcopy(value)  # the caller may go on to change it
         if isinstance(value, Tensor):
             if value.requires_grad:
                 raise TypeError(f"{self.name}: {name} is not differentiated; give a constant, {name}.detach()")
@@ -490,7 +505,7 @@ def short_way(op: Op, general: Callable[..., Any]) -> Callable[..., Any]:
 
     Whatever else comes, an error too, goes the general way.
     """
-    if op.metadata or op.star or op.rules[0].position is None or len(op.operands) > 2:
+    if op.metadata or op.defaults or op.star or op.rules[0].position is None or len(op.operands) > 2:
         return general
     forward, errors = op.forward, (ValueError, TypeError, IndexError)
     plans = {needs: op.plan(needs) for needs in itertools.product((False, True), repeat=len(op.operands))}
@@ -503,6 +518,8 @@ def short_way(op: Op, general: Callable[..., Any]) -> Callable[..., Any]:
             out = forward(np if type(a) is np.ndarray else backend_of(a).xp, a)
         except errors:
             return general(x)
+        if isinstance(out, np.generic):
+            out = np.asarray(out)
         if type(out) is not type(a) or out.dtype is not a.dtype:
             return general(x)
         if node is None or not recording.get():
@@ -521,6 +538,8 @@ def short_way(op: Op, general: Callable[..., Any]) -> Callable[..., Any]:
             out = forward(np if type(a) is np.ndarray else backend_of(a).xp, a, b)
         except errors:
             return general(x, y)
+        if isinstance(out, np.generic):
+            out = np.asarray(out)
         if type(out) is not type(a) or out.dtype is not a.dtype:
             return general(x, y)
         if (x_node is None and y_node is None) or not recording.get():

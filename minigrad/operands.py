@@ -4,7 +4,7 @@ Python and NumPy scalars are weak. Integers and booleans take the dtype of the f
 them to their device; a floating-point array on another device is refused. The rest is NumPy's promotion.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,8 @@ def common_backend(arrays: Sequence[Any]) -> Backend:
     return found
 
 
-def settle(op: str, names: Sequence[str], arrays: Sequence[Any]) -> list[Any]:
-    """Operands by the rules above.
+def settle(op: str, names: Sequence[str], arrays: Sequence[Any], optional: Container[str]) -> list[Any]:
+    """Operands by the rules above; the optional ones may be None.
 
     Raises:
         TypeError: an operand that is neither an array nor a number.
@@ -52,7 +52,7 @@ def settle(op: str, names: Sequence[str], arrays: Sequence[Any]) -> list[Any]:
             value = follow(op, name, value, home)
             if dtypes and value.dtype.kind in "biu":
                 value = value.astype(np.result_type(*dtypes))
-        elif value is not None and not isinstance(value, bool | int | float | complex):
+        elif not isinstance(value, bool | int | float | complex) and not (value is None and name in optional):
             raise TypeError(
                 f"{op}: expected {name} to be a tensor, an array or a number, got {type(value).__name__}; "
                 "mg.tensor(...) makes a tensor of nested lists"

@@ -56,8 +56,8 @@ def generate(
 def draw(logits: np.ndarray, temperature: float, generator: np.random.Generator) -> npt.NDArray[np.int64]:
     """One id for each row of logits (B, V), with probability softmax(logits / temperature)."""
     if temperature == 0:
-        return logits.argmax(axis=-1)
+        return np.asarray(logits.argmax(axis=-1), np.int64)
     scaled = (logits - logits.max(axis=-1, keepdims=True)).astype(np.float64) / temperature
     cumulative = np.exp(scaled).cumsum(axis=-1)  # (B, V)
     chosen = generator.random((len(logits), 1)) * cumulative[:, -1:]
-    return np.minimum((cumulative <= chosen).sum(axis=-1), logits.shape[-1] - 1)
+    return np.asarray(np.minimum((cumulative <= chosen).sum(axis=-1), logits.shape[-1] - 1), np.int64)

@@ -4,6 +4,8 @@ An op's annotations are those of its public function: it takes arrays or Tensors
 forward function itself sees arrays only.
 """
 
+from typing import TYPE_CHECKING
+
 from ..methods import functions
 from .devices import *
 from .elementwise import *
@@ -12,4 +14,5 @@ from .products import *
 from .reductions import *
 from .shapes import *
 
-__all__ = [*functions]  # exactly the ops, so that a new one is public by being registered
+if not TYPE_CHECKING:  # type checkers can not evaluate it, and would see no op at all
+    __all__ = [*functions]  # exactly the ops, so that a new one is public by being registered

@@ -1,10 +1,11 @@
 """Reading and adding at indices. What is read twice gets both gradients."""
 
+import math
 from typing import Any
 
 import numpy as np
 
-from ..backend import Array, add_at
+from ..backend import Array, add_at, is_array
 from ..graph import Part, Tensor, op
 
 
@@ -12,6 +13,17 @@ def _check_range(xp: Any, indices: Array, n: int) -> None:
     """Out-of-range indices raise on every backend (CuPy's own functions wrap them silently)."""
     if xp is not np and indices.size and not (-n <= int(indices.min()) and int(indices.max()) < n):
         raise IndexError(f"indices must lie in [{-n}, {n}), got {int(indices.min())} to {int(indices.max())}")
+
+
+def _check_index(xp: Any, index: Any, shape: tuple[int, ...]) -> None:
+    """The same for every array of integers in an index."""
+    items = [np.asarray(i) if isinstance(i, list) else i for i in (index if isinstance(index, tuple) else (index,))]
+    takes = [i.ndim if is_array(i) and i.dtype.kind == "b" else i is not None and i is not Ellipsis for i in items]
+    axis = 0
+    for item, axes in zip(items, takes, strict=True):
+        if is_array(item) and item.dtype.kind != "b":
+            _check_range(xp, item, shape[axis])
+        axis += len(shape) - sum(takes) if item is Ellipsis else axes
 
 
 def _along(indices: Array, axis: int) -> tuple[Any, ...]:
@@ -25,6 +37,8 @@ def _along(indices: Array, axis: int) -> tuple[Any, ...]:
 )
 def getitem(xp: Any, x: Array, index: Any) -> Tensor:
     """x[index], by every kind of NumPy's indices: numbers, slices, None, ..., boolean and integer arrays."""
+    if xp is not np:
+        _check_index(xp, index, x.shape)
     return x[index]
 
 
@@ -55,8 +69,9 @@ def _placed(g: Array, index: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _untake(g: Array, x_shape: tuple[int, ...], indices: Array, axis: int | None) -> Array:
+    indices = list(indices) if isinstance(indices, tuple) else indices
     if axis is None:
-        return scatter(g, indices, (np.prod(x_shape, dtype=int),)).reshape(x_shape)
+        return scatter(g, (indices,), (math.prod(x_shape),)).reshape(x_shape)
     return _placed(g, _along(indices, axis % len(x_shape)), x_shape)
 
 
@@ -144,6 +159,7 @@ def index_add(xp: Any, x: Array, indices: Array, values: Array, *, axis: int = 0
     >>> mg.index_add(mg.tensor([0.0, 0.0]), np.array([1, 1]), mg.tensor([2.0, 3.0]))
     Tensor([0., 5.], dtype=float32)
     """
+    indices = xp.asarray(indices)
     _check_range(xp, indices, x.shape[axis])
     out = x.copy()
     add_at(out, _along(indices, axis % x.ndim), values)

@@ -33,11 +33,15 @@ def _matmul_by_y(g: Array, x: Array, y_shape: tuple[int, ...]) -> Array:
 @op(x=_matmul_by_x, y=_matmul_by_y, cases=lambda d: d.call(*d.factors()))
 def matmul(xp: Any, x: Array, y: Array) -> Tensor:
     """Matrix product of the last two axes; other axes broadcast, and one axis is a vector."""
-    if getattr(x, "ndim", 0) and getattr(y, "ndim", 0) and x.shape[-1] != y.shape[-2 if y.ndim > 1 else 0]:
+    x_ndim, y_ndim = np.ndim(x), np.ndim(y)
+    if x_ndim and y_ndim and x.shape[-1] != y.shape[-2 if y_ndim > 1 else 0]:
         raise ValueError(
-            f"x's last axis ({x.shape[-1]}) and y's {'second last' if y.ndim > 1 else 'only'} axis "
-            f"({y.shape[-2 if y.ndim > 1 else 0]}) must have one length"
+            f"x's last axis ({x.shape[-1]}) and y's {'second last' if y_ndim > 1 else 'only'} axis "
+            f"({y.shape[-2 if y_ndim > 1 else 0]}) must have one length"
         )
+    if x_ndim > 2 and y_ndim == 2:  # one large product: BLAS takes half the time that it needs for many small ones
+        rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+        return xp.matmul(rows, y).reshape(*x.shape[:-1], y.shape[-1])
     return xp.matmul(x, y)
 
 

@@ -40,9 +40,11 @@ def swapaxes(xp: Any, x: Array, axis1: int, axis2: int) -> Tensor:
 
 @op(
     x=lambda g, source, destination: moveaxis(g, destination, source),
-    cases=lambda d: d.call(d.array(s := d.shape(1)), d.axis(n := len(s)), d.axis(n))
-    if d.boolean()
-    else d.call(d.array(s := d.shape()), d.permutation(len(s)), d.permutation(len(s))),
+    cases=lambda d: (
+        d.call(d.array(s := d.shape(1)), d.axis(n := len(s)), d.axis(n))
+        if d.boolean()
+        else d.call(d.array(s := d.shape()), d.permutation(len(s)), d.permutation(len(s)))
+    ),
 )
 def moveaxis(xp: Any, x: Array, source: Any, destination: Any) -> Tensor:
     """Axes moved to other places, the rest in their order."""

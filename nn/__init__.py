@@ -1,0 +1,29 @@
+"""Layers, losses, optimizers and checkpoints on minigrad, under PyTorch's names.
+
+>>> import minigrad as mg, nn
+>>> mg.seed(0)
+>>> model = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1))
+>>> optimizer = nn.optim.Adam(model.parameters(), lr=0.1)
+>>> x, y = mg.tensor([[0.0, 1.0], [1.0, 1.0]]), mg.tensor([[1.0], [0.0]])
+>>> for _ in range(50):
+...     loss = nn.functional.mse_loss(model(x), y)
+...     optimizer.zero_grad()
+...     loss.backward()
+...     optimizer.step()
+>>> loss.item() < 0.01
+True
+"""
+
+from . import functional, init, optim
+from .checkpoint import CheckpointError, load, load_metadata, save
+from .layers import Dropout, Embedding, Flatten, Linear, ReLU, Sequential, Sigmoid, Tanh
+from .module import Module, Parameter
+from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+
+__all__ = [
+    "functional", "init", "optim",
+    "CheckpointError", "load", "load_metadata", "save",
+    "Module", "Parameter", "Sequential",
+    "Linear", "Embedding", "Dropout", "Flatten", "ReLU", "Sigmoid", "Tanh",
+    "RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell",
+]  # fmt: skip

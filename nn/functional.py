@@ -1,0 +1,256 @@
+"""Activations, losses and what layers compute, as functions of tensors; PyTorch's names and `dim`.
+
+Ids and targets are integer arrays or tensors, on any device. Where one lies out of range, the error names it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import minigrad as mg
+from minigrad import Tensor, as_tensor
+from minigrad.backend import Array, backend_of, default_generator, move
+from minigrad.creation import to_array
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+# ---- activations
+
+
+def relu(input: Any) -> Tensor:
+    """max(x, 0), elementwise."""
+    return mg.relu(input)
+
+
+def tanh(input: Any) -> Tensor:
+    """Hyperbolic tangent, elementwise."""
+    return mg.tanh(input)
+
+
+def sigmoid(input: Any) -> Tensor:
+    """1 / (1 + exp(-x)), elementwise."""
+    return mg.sigmoid(input)
+
+
+def softmax(input: Any, dim: int) -> Tensor:
+    """exp(x) / sum(exp(x)) along an axis.
+
+    >>> softmax(as_tensor([0.0, 0.0]), dim=0)
+    Tensor([0.5, 0.5], dtype=float32)
+    """
+    return mg.softmax(input, axis=dim)
+
+
+def log_softmax(input: Any, dim: int) -> Tensor:
+    """log(softmax(x)) along an axis, exact where the softmax underflows."""
+    return mg.log_softmax(input, axis=dim)
+
+
+# ---- layers
+
+
+def linear(input: Any, weight: Any, bias: Any = None) -> Tensor:
+    """y = x W^T + b.
+
+    Args:
+        input: x, of shape (..., in).
+        weight: W, of shape (out, in).
+        bias: b, of shape (out,), or None.
+
+    Raises:
+        ValueError: the last axis of x is not W's.
+
+    >>> linear(as_tensor([1.0, 2.0]), as_tensor([[3.0, 4.0]]), as_tensor([0.5]))
+    Tensor([11.5], dtype=float32)
+    """
+    x = as_tensor(input)
+    if x.shape[-1:] != weight.shape[1:]:
+        raise ValueError(
+            f"linear: expected input of shape (..., {weight.shape[1]}), as weight is {weight.shape}, got {x.shape}"
+        )
+    product = mg.matmul(x, weight.T)
+    return product if bias is None else product + bias
+
+
+def embedding(input: Any, weight: Any) -> Tensor:
+    """The rows of a table at integer ids.
+
+    Args:
+        input: ids of any shape, in 0..V-1.
+        weight: the table, of shape (V, D); the result is of shape (*input.shape, D).
+
+    Raises:
+        TypeError: ids that are not integers.
+        IndexError: ids outside 0..V-1.
+
+    >>> embedding(np.array([1, 1]), as_tensor([[0.0, 1.0], [2.0, 3.0]]))
+    Tensor([[2., 3.],
+            [2., 3.]], dtype=float32)
+    """
+    return mg.take(weight, indices("embedding: input", input, weight.shape[0]), axis=0)
+
+
+def one_hot(input: Any, num_classes: int = -1) -> Tensor:
+    """A row of zeros with a one at the id, for each id; integers, to be cast for layers: `.to("float32")`.
+
+    Args:
+        input: ids of any shape, in 0..num_classes-1.
+        num_classes: the length of a row; -1: one more than the largest id.
+
+    Raises:
+        TypeError: ids that are not integers.
+        IndexError: ids outside 0..num_classes-1.
+
+    >>> one_hot(np.array([2, 0]))
+    Tensor([[0, 0, 1],
+            [1, 0, 0]], dtype=int64)
+    """
+    ids = to_array(input)
+    if num_classes == -1:
+        if not ids.size:
+            raise ValueError("one_hot: expected num_classes where there are no ids to find the largest of")
+        num_classes = max(int(ids.max()) + 1, 1)
+    ids = indices("one_hot: input", ids, num_classes)
+    return as_tensor((ids[..., None] == backend_of(ids).xp.arange(num_classes)).astype(np.int64))
+
+
+def dropout(input: Any, p: float = 0.5, training: bool = True, *, generator: Generator | None = None) -> Tensor:
+    """Zero each element with probability p, and divide the others by 1 - p; where not training, change nothing.
+
+    Source: Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, 2014.
+
+    Args:
+        generator: what draws, on the host; None: minigrad's default generator (`mg.seed`).
+
+    Raises:
+        ValueError: p outside [0, 1].
+
+    >>> dropout(as_tensor([1.0, 1.0]), p=1.0)
+    Tensor([0., 0.], dtype=float32)
+    """
+    check_probability("dropout: p", p)
+    x = as_tensor(input)
+    if not training or p == 0:
+        return x
+    kept = (generator or default_generator()).random(x.shape, dtype=np.float32) >= p
+    mask = kept.astype(x.dtype) / (1 - p if p < 1 else 1)
+    return mg.multiply(x, move(mask, x.device))
+
+
+# ---- losses
+
+
+def mse_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
+    """Squared error, (x - y)^2.
+
+    Args:
+        input, target: x and y, of one shape.
+        reduction: "mean", "sum", or "none": one loss for each element.
+
+    Raises:
+        ValueError: different shapes, or an unknown reduction.
+
+    >>> mse_loss(as_tensor([1.0, 2.0]), as_tensor([1.0, 4.0]))
+    Tensor(2., dtype=float32)
+    """
+    x, y = as_tensor(input), as_tensor(target)
+    if x.shape != y.shape:
+        raise ValueError(f"mse_loss: expected target of input's shape {x.shape}, got {y.shape}")
+    return reduced(mg.square(x - y), x.size, reduction)
+
+
+def cross_entropy(input: Any, target: Any, *, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
+    """Cross-entropy of the softmax of logits x with the target class y: -log(exp(x_y) / sum_v exp(x_v)), in nats.
+
+    Args:
+        input: logits of shape (V,), (N, V) or (N, V, d1, ...).
+        target: classes in 0..V-1, of the shape of `input` without V.
+        ignore_index: a target of this value adds nothing to the loss, and nothing to the count of the mean.
+        reduction: "mean" over the targets not ignored (nan where all are), "sum", or "none": one for each.
+
+    Raises:
+        TypeError: targets that are not integers.
+        ValueError: shapes that don't belong together, or an unknown reduction.
+        IndexError: targets outside 0..V-1 other than `ignore_index`.
+
+    >>> cross_entropy(as_tensor([[0.0, 0.0], [0.0, 9.0]]), np.array([0, -100]))
+    Tensor(0.6931472, dtype=float32)
+    """
+    logits = as_tensor(input)
+    log_probabilities = log_softmax(logits, dim=class_axis(logits))
+    return nll_loss(log_probabilities, target, ignore_index=ignore_index, reduction=reduction)
+
+
+def nll_loss(input: Any, target: Any, *, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
+    """Negative log-likelihood of the target classes, -x_y; arguments and errors as in `cross_entropy`.
+
+    Args:
+        input: log-probabilities of shape (V,), (N, V) or (N, V, d1, ...).
+
+    >>> nll_loss(as_tensor([-3.0, -0.5]), 1)
+    Tensor(0.5, dtype=float32)
+    """
+    x = as_tensor(input)
+    axis = class_axis(x)
+    V, shape = x.shape[axis], x.shape[:axis] + x.shape[axis + 1 :]
+    target, kept = class_targets(target, V, ignore_index)
+    if target.shape != shape:
+        raise ValueError(
+            f"target: expected shape {shape}, input's {x.shape} without its class axis {axis}, got {target.shape}"
+        )
+    loss = -mg.squeeze(mg.take_along_axis(x, mg.expand_dims(target, axis), axis), axis=axis)
+    if kept is None:
+        return reduced(loss, target.size, reduction)
+    return reduced(mg.where(kept, loss, 0.0), int(kept.sum()), reduction)
+
+
+def class_axis(x: Tensor) -> int:
+    """Which axis of logits counts the classes: the second, or the only one."""
+    if not x.ndim:
+        raise ValueError("input: expected shape (V,), (N, V) or (N, V, d1, ...), got a 0-d tensor")
+    return min(x.ndim - 1, 1)
+
+
+def class_targets(target: Any, V: int, ignore_index: int) -> tuple[Array, Array | None]:
+    """Targets as an array of ids in 0..V-1, and where they count; None: everywhere."""
+    target = to_array(target)
+    xp = backend_of(target).xp
+    kept = xp.asarray(target != ignore_index)
+    if bool(kept.all()):
+        return indices("target", target, V), None
+    return indices("target", xp.where(kept, target, xp.zeros_like(target)), V), kept
+
+
+def reduced(loss: Tensor, count: int, reduction: str) -> Tensor:
+    """A loss of one element each, reduced; the mean over nothing is nan."""
+    if reduction == "none":
+        return loss
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
+    total = mg.sum(loss)
+    return total if reduction == "sum" else total * (1 / count if count else float("nan"))
+
+
+# ---- checks
+
+
+def indices(name: str, ids: Any, n: int) -> Array:
+    """Ids as an array, which lie in 0..n-1, or raise: TypeError or IndexError."""
+    ids = to_array(ids)
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integers, got dtype {ids.dtype}")
+    if ids.size:
+        low, high = int(ids.min()), int(ids.max())
+        if low < 0 or high >= n:
+            worst = low if -low > high - n else high
+            raise IndexError(f"{name}: expected integers in 0..{n - 1}, got {worst}")
+    return ids
+
+
+def check_probability(name: str, p: float) -> None:
+    """Raise ValueError unless p lies in [0, 1]."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"{name}: expected a probability in [0, 1], got {p}")

@@ -1,0 +1,159 @@
+"""Initial values of parameters, written in place; the names, arguments and bounds are PyTorch's.
+
+Numbers are drawn on the host in float64, then cast and moved: a seed means the same values on every device and in
+every dtype. Each function returns the tensor it was given.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minigrad import Tensor
+from minigrad.backend import default_generator, move
+from minigrad.graph import mark_written
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+
+def copy_(tensor: Tensor, values: Any) -> Tensor:
+    """Write an array of values, of a shape that broadcasts to the tensor's, over those it has.
+
+    A graph that saved the old values refuses to go backward from now on.
+
+    >>> import minigrad as mg
+    >>> copy_(mg.tensor([0.0, 0.0]), np.array([1.0, 2.0]))
+    Tensor([1., 2.], dtype=float32)
+    """
+    tensor.data[...] = move(values.astype(tensor.dtype), tensor.device)
+    mark_written(tensor.data)
+    return tensor
+
+
+def constant_(tensor: Tensor, val: float) -> Tensor:
+    """Fill the tensor with one value.
+
+    >>> import minigrad as mg
+    >>> constant_(mg.tensor([0.0, 0.0]), 3)
+    Tensor([3., 3.], dtype=float32)
+    """
+    return copy_(tensor, np.full(tensor.shape, val))
+
+
+def zeros_(tensor: Tensor) -> Tensor:
+    """Fill the tensor with zeros."""
+    return constant_(tensor, 0.0)
+
+
+def ones_(tensor: Tensor) -> Tensor:
+    """Fill the tensor with ones."""
+    return constant_(tensor, 1.0)
+
+
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Fill the tensor with numbers drawn uniformly from [a, b).
+
+    Args:
+        generator: where the numbers come from; None: minigrad's default generator (`mg.seed`).
+
+    >>> import minigrad as mg
+    >>> bool((uniform_(mg.tensor([0.0] * 9), 2, 3) >= 2).all())
+    True
+    """
+    return copy_(tensor, (generator or default_generator()).uniform(a, b, tensor.shape))
+
+
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Fill the tensor with numbers drawn from the normal distribution.
+
+    Args:
+        generator: where the numbers come from; None: minigrad's default generator (`mg.seed`).
+    """
+    return copy_(tensor, (generator or default_generator()).normal(mean, std, tensor.shape))
+
+
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Fill a weight of shape (out, in) from U(-a, a) with a = gain sqrt(6 / (in + out)).
+
+    Activations and gradients then keep their variance through a linear layer, as a compromise between the two.
+    Source: Glorot, Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010.
+
+    Raises:
+        ValueError: the tensor has fewer than two axes.
+
+    >>> import minigrad as mg
+    >>> bool((abs(xavier_uniform_(mg.tensor([[0.0, 0.0]])).data) <= 2**0.5).all())
+    True
+    """
+    fan_in, fan_out = fans(tensor)
+    bound = gain * math.sqrt(6 / (fan_in + fan_out))
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def kaiming_uniform_(
+    tensor: Tensor,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
+) -> Tensor:
+    """Fill a weight of shape (out, in) from U(-b, b) with b = gain sqrt(3 / fan).
+
+    Source: He et al., Delving deep into rectifiers, 2015.
+
+    Args:
+        a: the negative slope, where the nonlinearity is "leaky_relu".
+        mode: "fan_in" keeps the variance of activations, "fan_out" that of gradients.
+        nonlinearity: what follows the layer, as in `calculate_gain`.
+
+    Raises:
+        ValueError: an unknown mode or nonlinearity, or a tensor with fewer than two axes.
+
+    >>> import minigrad as mg
+    >>> bool((abs(kaiming_uniform_(mg.tensor([[0.0, 0.0, 0.0]]), a=5**0.5).data) <= 3**-0.5).all())
+    True
+    """
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"mode: expected 'fan_in' or 'fan_out', got {mode!r}")
+    fan = fans(tensor)[mode == "fan_out"]
+    bound = calculate_gain(nonlinearity, a) * math.sqrt(3 / fan)
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def calculate_gain(nonlinearity: str, param: float = 0.01) -> float:
+    """The factor by which weights must grow to make up for what a nonlinearity takes from the variance.
+
+    Args:
+        nonlinearity: "linear", "sigmoid", "tanh", "relu" or "leaky_relu".
+        param: the negative slope of "leaky_relu".
+
+    Raises:
+        ValueError: an unknown nonlinearity.
+
+    >>> calculate_gain("relu")
+    1.4142135623730951
+    """
+    gains = {
+        "linear": 1.0,
+        "sigmoid": 1.0,
+        "tanh": 5 / 3,
+        "relu": math.sqrt(2),
+        "leaky_relu": math.sqrt(2 / (1 + param**2)),
+    }
+    if nonlinearity not in gains:
+        raise ValueError(f"nonlinearity: expected one of {', '.join(gains)}, got {nonlinearity!r}")
+    return gains[nonlinearity]
+
+
+def fans(tensor: Tensor) -> tuple[int, int]:
+    """How many inputs one output of a weight has, and how many outputs one input.
+
+    A weight is (out, in, ...); axes after these two, a kernel's, count for both.
+    """
+    if tensor.ndim < 2:
+        raise ValueError(f"tensor: expected a weight of shape (out, in, ...), got shape {tensor.shape}")
+    out, into, *kernel = tensor.shape
+    return into * math.prod(kernel), out * math.prod(kernel)
