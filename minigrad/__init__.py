@@ -1,8 +1,6 @@
 """minigrad: reverse-mode automatic differentiation over NumPy and CuPy, small enough to read in an afternoon."""
 
 from .autodiff import grad as grad
-from .autodiff import hvp as hvp
-from .autodiff import jacobian as jacobian
 from .autodiff import no_grad as no_grad
 from .backend import DeviceError as DeviceError
 from .backend import default_generator as default_generator
@@ -12,11 +10,13 @@ from .backend import seed as seed
 from .backend import set_default_dtype as set_default_dtype
 from .creation import as_tensor as as_tensor
 from .creation import tensor as tensor
+from .derivatives import hvp as hvp
+from .derivatives import jacobian as jacobian
 from .drawing import draw as draw
 from .graph import GraphError as GraphError
 from .graph import Tensor as Tensor
-from .graph import op as op
 from .graph import scope as scope
 from .ops import *
+from .registry import op as op
 
 __version__ = "0.1.0"

@@ -121,7 +121,8 @@ def add_at(array: Array, index: Any, values: Array) -> None:
         array[index] += values  # reads no element twice
     else:
         xp = backend_of(array).xp
-        xp.add.at(array, tuple([xp.asarray(i) if isinstance(i, list | tuple) else i for i in items]), values)
+        lists = [xp.asarray(i, None if i else int) if isinstance(i, list | tuple) else i for i in items]
+        xp.add.at(array, tuple(lists), values)
 
 
 # ---------------------------------------------------------------------- dtypes

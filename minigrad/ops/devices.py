@@ -3,7 +3,8 @@
 from typing import Any
 
 from ..backend import Array, move
-from ..graph import Tensor, op
+from ..graph import Tensor
+from ..registry import op
 
 
 @op(

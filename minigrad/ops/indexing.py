@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array, add_at, is_array
-from ..graph import Part, Tensor, op
+from ..graph import Tensor
+from ..registry import Part, op
 
 
 def _check_range(xp: Any, indices: Array, n: int) -> None:

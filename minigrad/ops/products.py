@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array, backend_of
-from ..graph import Tensor, op
+from ..graph import Tensor
+from ..registry import op
 from .shapes import broadcast_to, expand_dims, reshape, squeeze, swapaxes, transpose
 
 
@@ -33,7 +34,7 @@ def _matmul_by_y(g: Array, x: Array, y_shape: tuple[int, ...]) -> Array:
 @op(x=_matmul_by_x, y=_matmul_by_y, cases=lambda d: d.call(*d.factors()))
 def matmul(xp: Any, x: Array, y: Array) -> Tensor:
     """Matrix product of the last two axes; other axes broadcast, and one axis is a vector."""
-    x_ndim, y_ndim = np.ndim(x), np.ndim(y)
+    x_ndim, y_ndim = xp.ndim(x), xp.ndim(y)
     if x_ndim and y_ndim and x.shape[-1] != y.shape[-2 if y_ndim > 1 else 0]:
         raise ValueError(
             f"x's last axis ({x.shape[-1]}) and y's {'second last' if y_ndim > 1 else 'only'} axis "

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array
-from ..graph import Tensor, op
+from ..graph import Tensor
+from ..registry import op
 
 
 @op(
