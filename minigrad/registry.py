@@ -208,10 +208,7 @@ class Op:
         needs = tuple([isinstance(value, Tensor) and value.node is not None for value in operands])
         rules, keeps = self.plan(needs)
         saved = tuple([value if keep else None for value, keep in zip((*arrays, out), keeps, strict=True)])
-        parents = tuple([
-            value.graph_node() if isinstance(value, Tensor) else leaf(array, keeps_grad=False) if is_array(array) else array
-            for value, array in zip(operands, arrays, strict=True)
-        ])  # fmt: skip
+        parents = tuple([parent_of(value, array) for value, array in zip(operands, arrays, strict=True)])
         if type(out) is list:
             shape, dtype = tuple([o.shape for o in out]), tuple([o.dtype for o in out])
         else:
@@ -237,6 +234,13 @@ class Op:
     def operand_names(self, count: int) -> tuple[str, ...]:
         """The operands as messages name them: x, y, or tensors[0], tensors[1]."""
         return tuple([f"{self.variadic}[{i}]" for i in range(count)]) if self.variadic else self.operands
+
+
+def parent_of(value: Any, array: Any) -> Any:
+    """What stands for an operand among a node's parents: its node, a new one for an array, a scalar itself."""
+    if isinstance(value, Tensor):
+        return value.graph_node()
+    return leaf(array, keeps_grad=False) if is_array(array) else array
 
 
 def short_way(op: Op, general: Callable[..., Any]) -> Callable[..., Any]:
