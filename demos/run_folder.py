@@ -58,7 +58,10 @@ class RunFolder:
         """Write the graph of a tensor: graph.gv, and graph.svg where `dot` is installed."""
         drawing = mg.draw(output)
         drawing.save(self.path / "graph.gv")
-        drawing.save(self.path / "graph.svg")
+        try:
+            (self.path / "graph.svg").write_text(drawing.svg, encoding="utf-8")
+        except RuntimeError as missing:
+            print(f"no graph.svg: {missing}")
 
     def plot(self, baselines: dict[str, float]) -> None:
         """Write loss.png: training and validation loss against characters read, beside the baselines."""

@@ -4,9 +4,12 @@ import re
 import runpy
 from pathlib import Path
 
+import pytest
+
 README = Path(__file__).parent.parent / "README.md"
 
 
+@pytest.mark.filterwarnings("ignore:.*Graphviz")  # where there is no `dot`, rnn.gv is written
 def test_examples_run_and_draw(tmp_path, monkeypatch):
     code = "\n".join(re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL))
     assert "check_grads" in code
