@@ -1,0 +1,128 @@
+"""minigrad.backend: devices and their errors, who owns memory, the default dtype, random generators."""
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minigrad as mg
+from minigrad.backend import backend_for, backend_of, is_array, move, owner, to_numpy
+
+
+@pytest.fixture
+def default_dtype() -> Iterator[None]:
+    """Puts the default dtype back."""
+    before = mg.get_default_dtype()
+    yield
+    mg.set_default_dtype(before)
+
+
+# ---- devices
+
+
+def test_a_request_for_cuda_without_cuda_is_one_clear_error() -> None:
+    try:
+        backend_for("cuda")
+    except mg.DeviceError as error:
+        message = str(error)
+    else:
+        pytest.skip("a CUDA device is here")
+    assert "device 'cuda'" in message
+    assert "stay on device 'cpu'" in message
+    x = mg.tensor([1.0])
+    for ask in (
+        lambda: x.to("cuda"),
+        lambda: mg.tensor([1.0], device="cuda"),
+        lambda: mg.as_tensor([1.0], device="cuda"),
+    ):
+        with pytest.raises(mg.DeviceError, match="device 'cuda'"):
+            ask()
+    assert (x + 1).item() == 2  # everything else works
+
+
+def test_an_unknown_device_is_an_error_that_lists_the_known_ones() -> None:
+    with pytest.raises(mg.DeviceError, match=r"expected one of \['cpu', 'cuda'.*got 'tpu'"):
+        mg.tensor([1.0], device="tpu")
+
+
+def test_moving_there_and_back_keeps_the_values_and_the_dtype(device: str) -> None:
+    for dtype in ("float16", "float32", "float64", "int64", "bool"):
+        there = move(np.array([[0, 1], [1, 0]], dtype), device)
+        assert backend_of(there).device == device
+        assert there.dtype == dtype
+        np.testing.assert_array_equal(to_numpy(there), [[0, 1], [1, 0]])
+        assert move(there, device) is there
+
+
+def test_only_arrays_are_arrays(device: str) -> None:
+    assert is_array(move(np.zeros(2), device))
+    for value in (1, 1.0, True, np.float32(1), [1.0], None, "1"):
+        assert not is_array(value)
+    with pytest.raises(TypeError, match="expected an array, got str"):
+        backend_of("1")
+
+
+def test_the_owner_of_a_view_is_the_array_it_shows(device: str) -> None:
+    array = move(np.zeros((2, 3)), device)
+    base = owner(array)
+    for view in (array, array.T, array[0], array.reshape(-1), array[:, None].T[0:1]):
+        assert owner(view) is base
+    assert owner(array.copy()) is not base
+
+
+# ---- the default dtype
+
+
+@pytest.mark.usefixtures("default_dtype")
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", np.float64, np.dtype("float64")])
+def test_python_floats_take_the_default_dtype(dtype: object) -> None:
+    mg.set_default_dtype(dtype)
+    assert mg.get_default_dtype() == dtype
+    assert mg.tensor([1.0, 2.0]).dtype == dtype
+    assert mg.tensor(np.zeros(1, "float32")).dtype == "float32"
+    assert mg.tensor([1]).dtype == "int64"
+    assert (mg.tensor([1]) / 2).dtype == dtype
+    assert mg.tensor([1]).mean().dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", ["int64", "bool", "complex128"])
+def test_the_default_dtype_is_a_floating_point_one(dtype: str) -> None:
+    before = mg.get_default_dtype()
+    with pytest.raises(TypeError, match=f"expected a floating-point dtype, got {dtype}"):
+        mg.set_default_dtype(dtype)
+    assert mg.get_default_dtype() == before
+
+
+# ---- random numbers
+
+
+@given(seed=st.integers(0, 2**64))
+def test_a_seed_determines_the_numbers(seed: int) -> None:
+    first, second = mg.generator(seed), mg.generator(seed)
+    np.testing.assert_array_equal(first.random(5), second.random(5))
+    mg.seed(seed)
+    np.testing.assert_array_equal(mg.default_generator().random(5), mg.generator(seed).random(5))
+
+
+def test_generators_without_a_seed_differ() -> None:
+    assert mg.generator().integers(2**62) != mg.generator().integers(2**62)
+
+
+def test_each_thread_has_a_default_generator_of_its_own() -> None:
+    mg.seed(1)
+    before = mg.default_generator()
+    drawn = []
+
+    def draw() -> None:
+        drawn.append(mg.default_generator().random())
+
+    threads = [threading.Thread(target=draw) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert drawn == [mg.generator(0).random()] * 2  # each from seed 0, whatever the others drew
+    assert mg.default_generator() is before
