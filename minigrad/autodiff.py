@@ -268,7 +268,12 @@ def grad(
             raise GraphError(f"grad: no output depends on inputs[{i}] of shape {x.shape}; allow_unused=True gives None")
     with set_recording(create_graph):
         found = walk.run(targets)
-    return tuple(as_tensor(found[x.node]) if x.node in found else None for x in inputs)
+        results = [found[x.node] if x.node in found else None for x in inputs]
+        twice = [any(x.node is other.node for other in inputs[:i]) for i, x in enumerate(inputs)]
+        return tuple(
+            None if g is None else as_tensor(own_copy(g) if again else g)
+            for g, again in zip(results, twice, strict=True)
+        )
 
 
 def path_to(targets: set[Node], outputs: Sequence[Tensor]) -> set[Node]:

@@ -83,7 +83,7 @@ def backend_of(array: Array) -> Backend:
     backend = _by_type.get(type(array))
     if backend is not None:
         return backend
-    if type(array).__module__.split(".")[0] == "cupy":
+    if _is_cupy(array):
         return _load_cupy()
     if isinstance(array, np.ndarray | np.generic | int | float | complex):
         return numpy_backend
@@ -91,8 +91,13 @@ def backend_of(array: Array) -> Backend:
 
 
 def is_array(value: object) -> bool:
-    """Whether a value is an array of a backend in use (Python and NumPy scalars are not)."""
-    return type(value) in _by_type or isinstance(value, np.ndarray)
+    """Whether a value is an array of some backend; Python and NumPy scalars are not."""
+    return type(value) in _by_type or isinstance(value, np.ndarray) or _is_cupy(value)
+
+
+def _is_cupy(value: object) -> bool:
+    """Whether CuPy made a value, which may be before anyone asked for "cuda" here."""
+    return type(value).__module__.split(".")[0] == "cupy" and hasattr(value, "shape")
 
 
 def move(array: Array, device: str) -> Array:

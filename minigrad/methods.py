@@ -5,6 +5,7 @@ Ops are registered above this file, so each method looks its op up, by name, whe
 
 import operator
 from collections.abc import Callable, Iterator, Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
@@ -108,6 +109,10 @@ class TensorMethods:
         flags = f", device={self.device!r}" * (self.device != "cpu")
         flags += ", requires_grad=True" * cast("Tensor", self).requires_grad
         return f"Tensor({body}, dtype={self.dtype}{flags})"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """What a notebook shows: the values, in columns."""
+        return {"text/plain": repr(self), "text/html": f"<pre>{escape(repr(self))}</pre>"}
 
     def __dlpack__(self, **kwargs: Any) -> Any:
         return self._exported("__dlpack__").__dlpack__(**kwargs)

@@ -92,6 +92,8 @@ def concatenate(xp: Any, *tensors: Array, axis: int = 0) -> Tensor:
     >>> mg.concatenate([mg.tensor([1.0]), mg.tensor([2.0, 3.0])])
     Tensor([1., 2., 3.], dtype=float32)
     """
+    if axis is None:
+        raise ValueError("expected an axis; reshape(x, -1) flattens")
     return xp.concatenate(tensors, axis=axis)
 
 

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 import minigrad as mg
 from minigrad.autodiff import Walk
 from minigrad.graph import Node
+from minigrad.methods import functions
+from minigrad.registry import OPS
 
 
 def variable(data: Any, dtype: Any = "float64", device: str = "cpu") -> mg.Tensor:
@@ -594,3 +596,74 @@ def test_counts_may_be_numpy_integers() -> None:
 def test_numbers_are_operands_of_einsum_too() -> None:
     x = variable([1.0, 2.0])
     np.testing.assert_array_equal(mg.grad(mg.einsum(",i->i", 3.0, x).sum(), x)[0].numpy(), [3, 3])
+
+
+def test_an_input_given_twice_gets_two_gradients_that_share_nothing() -> None:
+    x = variable([1.0, 2.0])
+    one, two = mg.grad(x * x, [x, x], [np.ones(2)])
+    one.data[:] = 7
+    np.testing.assert_array_equal(two.numpy(), [2, 4])
+
+
+def test_a_0d_leaf_that_is_indexed_and_used_besides() -> None:
+    x = variable(3.0)
+    (x[None] * 2 + x).sum().backward()
+    assert x.grad is not None
+    assert float(x.grad) == 3
+
+
+@pytest.mark.parametrize("index", [((0, 0), (1, 1)), ([0, 0], [1, 1]), (np.array([0, 0]), 1)])
+def test_an_element_read_twice_gets_both_gradients(index: Any) -> None:
+    x = variable(np.zeros((2, 2)))
+    x[index].sum().backward()
+    assert x.grad is not None
+    np.testing.assert_array_equal(x.grad.numpy(), [[0, 2], [0, 0]])
+
+
+def test_an_index_that_is_written_after_the_forward_pass_is_refused() -> None:
+    x, index = variable([1.0, 2.0, 3.0]), mg.tensor([0, 1])
+    y = x[index].sum()
+    index.data += 1
+    with pytest.raises(mg.GraphError, match="getitem: its saved value index"):
+        y.backward()
+    places = [0, 1]
+    y = x[places].sum()
+    places[0] = 2  # the caller's own list
+    y.backward()
+    assert x.grad is not None
+    np.testing.assert_array_equal(x.grad.numpy(), [1, 1, 0])
+
+
+def test_freezing_and_thawing_between_forward_and_backward_loses_nothing() -> None:
+    x = variable([1.0])
+    x.name = "x"
+    y = x * x
+    x.requires_grad_(False)
+    assert x.name == "x"
+    x.requires_grad_()
+    y.sum().backward()
+    assert x.grad is not None
+    assert float(x.grad) == 2
+
+
+def test_grad_that_fails_for_an_unused_input_leaves_the_graph() -> None:
+    x, unused = variable([2.0]), variable([1.0])
+    y = x * x
+    with pytest.raises(mg.GraphError, match=r"no output depends on inputs\[1\]"):
+        mg.grad(y, [x, unused])
+    assert float(mg.grad(y, x)[0]) == 4
+
+
+def test_backward_rules_must_give_a_gradient_for_each_operand() -> None:
+    x = variable([1.0])
+    try:
+
+        @mg.op(backward=lambda g: [g])
+        def short(xp: Any, x: Any, y: Any) -> Any:
+            return x + y
+
+        with pytest.raises(mg.GraphError, match="short: backward gave 1 gradients for 2 operands"):
+            short(x, x).backward()
+    finally:
+        for registry in (OPS, functions):
+            registry.pop("short", None)

@@ -61,9 +61,7 @@ def test_nothing_grows_with_a_power_of_the_vocabulary(counted: list[int], text: 
 
 
 @given(characters(1), characters(0), orders)
-def test_after_any_context_each_order_is_a_distribution(
-    counted: list[int], context: list[int], order: int
-) -> None:
+def test_after_any_context_each_order_is_a_distribution(counted: list[int], context: list[int], order: int) -> None:
     ngrams = NGrams(counted, V, order)
     after = sum(ngrams.frequencies([*context, c])[:, -1] for c in range(V))
     np.testing.assert_allclose(after, np.ones(order + 1))
@@ -88,9 +86,7 @@ def test_em_never_lowers_the_likelihood(frequencies: np.ndarray, steps: int) -> 
 
 
 @given(frequency_tables(), st.data())
-def test_no_weights_beat_those_found_by_more_than_the_tolerance(
-    frequencies: np.ndarray, data: st.DataObject
-) -> None:
+def test_no_weights_beat_those_found_by_more_than_the_tolerance(frequencies: np.ndarray, data: st.DataObject) -> None:
     K = len(frequencies)
     rival = np.array(data.draw(st.lists(st.floats(1e-3, 1), min_size=K, max_size=K)))
     found = nats_per_character(interpolation_weights(frequencies), frequencies)
@@ -107,9 +103,7 @@ def test_a_higher_order_is_never_worse_on_the_text_it_was_fitted_to(frequencies:
 
 
 @given(characters(10), characters(1))
-def test_baselines_fit_on_the_last_tenth_and_count_on_the_whole(
-    train: list[int], validation: list[int]
-) -> None:
+def test_baselines_fit_on_the_last_tenth_and_count_on_the_whole(train: list[int], validation: list[int]) -> None:
     counted, held_out = (part.tolist() for part in split(np.array(train)))
     fitting, testing = (
         np.array(by_dictionary(*texts, V, order=3)) for texts in [(counted, held_out), (train, validation)]
