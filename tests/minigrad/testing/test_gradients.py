@@ -67,8 +67,9 @@ def double(array: np.ndarray) -> None:
         lambda g, x, out: right(g, x, out) * all_but(4, x.shape),
         lambda g, x, out: g * (1 - out),
         lambda g, x, out: g * 0.0,
+        lambda g, x, out: right(g, x, out).astype("float32"),
     ],
-    ids=["scaled", "sign", "offset", "one element", "formula", "zero"],
+    ids=["scaled", "sign", "offset", "one element", "formula", "zero", "dtype"],
 )
 def test_a_wrong_gradient_is_caught(gradient: Callable[..., Any], x: np.ndarray) -> None:
     check_grads(tanh_with(right), x)
@@ -179,6 +180,17 @@ def test_a_gradient_in_a_buffer_that_is_used_again_is_caught() -> None:
     check_grads(f, SMALL)  # the walk copies what it does not own
     with pytest.raises(GradientError, match="order 1"):
         check_grads(lambda x, y: f(x) + f(y), SMALL, SMALL + 0.5)
+
+
+def test_gradients_that_share_memory_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minigrad.autodiff.own_copy", lambda g: g)
+    with pytest.raises(GradientError, match=r"gradient by args\[1\] shares its memory with .* by args\[0\]"):
+        check_grads(lambda x, y: x + y, SMALL, SMALL)
+
+
+def test_an_argument_that_is_written_to_is_caught() -> None:
+    with pytest.raises(GradientError, match="wrote to its arguments"):
+        check_grads(lambda x, ids: in_place(ids, double, x), SMALL, np.ones(2, int))
 
 
 @pytest.mark.parametrize(
