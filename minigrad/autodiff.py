@@ -258,7 +258,8 @@ def grad(
     seeds = list(seeds) if isinstance(seeds, list | tuple) else [seeds]
     if len(seeds) != len(outputs):
         raise ValueError(f"grad: expected {len(outputs)} grad_outputs, one for each output, got {len(seeds)}")
-    targets = {x.node for x in inputs if x.node is not None}
+    nodes = [x.node for x in inputs if x.node is not None]  # all of them: it was checked above
+    targets = set(nodes)
     path = path_to(targets, outputs)
     walk = Walk(create_graph, create_graph if retain_graph is None else retain_graph, path)
     for i, (output, seed) in enumerate(zip(outputs, seeds, strict=True)):
@@ -268,12 +269,9 @@ def grad(
             raise GraphError(f"grad: no output depends on inputs[{i}] of shape {x.shape}; allow_unused=True gives None")
     with set_recording(create_graph):
         found = walk.run(targets)
-        results = [found[x.node] if x.node in found else None for x in inputs]
-        twice = [any(x.node is other.node for other in inputs[:i]) for i, x in enumerate(inputs)]
-        return tuple(
-            None if g is None else as_tensor(own_copy(g) if again else g)
-            for g, again in zip(results, twice, strict=True)
-        )
+        twice = [node in nodes[:i] for i, node in enumerate(nodes)]
+        pairs = [(found.get(node), again) for node, again in zip(nodes, twice, strict=True)]
+        return tuple(None if g is None else as_tensor(own_copy(g) if again else g) for g, again in pairs)
 
 
 def path_to(targets: set[Node], outputs: Sequence[Tensor]) -> set[Node]:
