@@ -23,8 +23,9 @@ import nn
 from nn import functional as F
 from nn.generation import generate
 from nn.ngram import ngram_baselines
-from nn.text import CORPORA, Streams, Vocabulary, load_corpus, split
+from nn.text import Streams, Vocabulary, split
 
+from .corpora import NAMES, load_corpus
 from .run_folder import RunFolder
 
 CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
@@ -87,7 +88,7 @@ class Training:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
-        corpus = load_corpus(args.corpus)
+        corpus = load_corpus(args.corpus, args.data_dir)
         self.vocabulary = Vocabulary.of(corpus.text)
         train_ids, self.val_ids = split(self.vocabulary.encode(corpus.text))
         self.streams = Streams(train_ids, args.chunk, args.streams)
@@ -212,8 +213,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         parser.add_argument("run", type=Path, help="the folder of a run")
         parser.set_defaults(prompt="\n")
         return parser.parse_args(argv[1:])
-    known = ", ".join(CORPORA)
-    parser.add_argument("--corpus", default="stdlib", help=f"{known}, or the path of a text file (%(default)s)")
+    corpora = ", ".join(NAMES)
+    parser.add_argument("--corpus", default="stdlib", help=f"{corpora}, or the path of a text file (%(default)s)")
+    parser.add_argument("--data-dir", type=Path, help="where the books lie, if they are not to be downloaded")
     parser.add_argument("--cell", choices=CELLS, default="lstm")
     parser.add_argument("--hidden", type=int, default=256, help="H (%(default)s)")
     parser.add_argument("--layers", type=int, default=1)

@@ -23,3 +23,6 @@ def device(request: pytest.FixtureRequest) -> str:
         return backend_for(name).device
     except DeviceError as error:
         pytest.skip(str(error))
+
+
+collect_ignore_glob = ["**/make_*.py"]  # they make fixtures, with PyTorch, which tests do without

@@ -11,6 +11,8 @@ from ..backend import Array, backend_of, generator, move, to_numpy
 from ..graph import Tensor
 from .differences import Vector, measure_noise
 
+TINY = float(np.finfo(np.float64).tiny)
+
 
 class Slots:
     """Several arrays as the parts of one vector."""
@@ -68,6 +70,11 @@ class Function:
         """How far rounding moves each element of f(x)."""
         u = signed(generator(0), self.x.size) * self.scale
         return measure_noise(self.value, self.x, u) + self.outputs.rounding(self.y)
+
+    @property
+    def coarseness(self) -> float:
+        """The largest rounding in f(x), relative to the largest element."""
+        return float(self.noise.max(initial=0.0) / max(np.abs(self.y).max(initial=0.0), TINY))
 
     def value(self, x: Vector) -> Vector:
         """f(x); nothing is recorded."""

@@ -14,7 +14,7 @@ from ..backend import Array, backend_of, generator, is_array, owner, to_numpy
 from ..graph import Tensor
 from ..operands import describe
 from .differences import Vector, derivative_along
-from .functions import Function, Slots, gradients, signed
+from .functions import TINY, Function, Slots, gradients, signed
 
 FULL = 300  # up to so many elements, in and out, the whole Jacobian is compared
 SAFETY = 8.0  # how many estimated errors a gradient may be off
@@ -235,9 +235,10 @@ def compare(function: Function, gradient: Function, rows: Any, pulled: Any, u: V
     value, error = np.where(lost, 0.0, derivative.value), np.where(lost, 0.0, derivative.error)
     expected, got = np.where(np.abs(rows) @ lost > 0, np.nan, rows @ value), pulled @ step
     apart, allowed = np.abs(expected - got), SAFETY * (np.abs(rows) @ error)
-    if not np.all(apart <= allowed):  # only now is it worth to know how far the gradient itself is rounded
-        allowed += SAFETY * (gradient.noise @ np.abs(step))
-    excess = np.where(np.isnan(apart), np.inf, apart / np.maximum(allowed, np.finfo(float).tiny))
+    if not np.all(apart <= allowed):  # only now is it worth to know how far the gradient itself is rounded:
+        fair = 64 * function.coarseness * np.abs(gradient.y).max()  # not much farther, for its size, than f is
+        allowed += SAFETY * (np.minimum(gradient.noise, fair) @ np.abs(step))
+    excess = np.where(np.isnan(apart), np.inf, apart / np.maximum(allowed, TINY))
     return Comparison(expected / unit, got / unit, excess)
 
 

@@ -43,6 +43,7 @@ ONLY_IN = {
     "hypothesis": ["minigrad.testing"],
     "safetensors": ["nn"],
     "matplotlib": ["demos"],
+    "pooch": ["demos"],
     "tqdm": ["demos"],
     "torch": [],
 }
