@@ -16,14 +16,14 @@ True
 
 from . import functional, init, optim
 from .checkpoint import CheckpointError, load, load_metadata, save
-from .layers import Dropout, Embedding, Flatten, Linear, ReLU, Sequential, Sigmoid, Tanh
+from .layers import Dropout, Embedding, Flatten, LayerNorm, Linear, ModuleList, ReLU, Sequential, Sigmoid, Tanh
 from .module import Module, Parameter
 from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 
 __all__ = [
     "functional", "init", "optim",
     "CheckpointError", "load", "load_metadata", "save",
-    "Module", "Parameter", "Sequential",
-    "Linear", "Embedding", "Dropout", "Flatten", "ReLU", "Sigmoid", "Tanh",
+    "Module", "Parameter", "Sequential", "ModuleList",
+    "Linear", "Embedding", "LayerNorm", "Dropout", "Flatten", "ReLU", "Sigmoid", "Tanh",
     "RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell",
 ]  # fmt: skip

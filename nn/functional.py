@@ -5,6 +5,7 @@ Ids and targets are integer arrays or tensors, on any device. Where one lies out
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,11 @@ def tanh(input: Any) -> Tensor:
 def sigmoid(input: Any) -> Tensor:
     """1 / (1 + exp(-x)), elementwise."""
     return mg.sigmoid(input)
+
+
+def softplus(input: Any) -> Tensor:
+    """log(1 + exp(x)), elementwise, exact for large x too."""
+    return mg.softplus(input)
 
 
 def softmax(input: Any, dim: int) -> Tensor:
@@ -117,6 +123,38 @@ def one_hot(input: Any, num_classes: int = -1) -> Tensor:
     return as_tensor((ids[..., None] == backend_of(ids).xp.arange(num_classes)).astype(np.int64))
 
 
+def layer_norm(
+    input: Any, normalized_shape: Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Tensor:
+    """y = (x - mean) / sqrt(variance + eps) * weight + bias, mean and variance of x over its last axes.
+
+    Source: Ba, Kiros, Hinton, Layer normalization, 2016.
+
+    Args:
+        input: x, of shape (..., *normalized_shape).
+        normalized_shape: lengths of the axes over which mean and variance (divided by n) are taken.
+        weight, bias: of shape `normalized_shape`, or None: 1 and 0.
+        eps: keeps the division finite where x is constant.
+
+    Raises:
+        ValueError: no axes, or shapes that don't belong together.
+
+    >>> layer_norm(as_tensor([[1.0, 3.0]]), (2,), eps=0.0)
+    Tensor([[-1.,  1.]], dtype=float32)
+    """
+    x, shape = as_tensor(input), tuple(normalized_shape)
+    if not shape or x.shape[-len(shape) :] != shape:
+        raise ValueError(f"layer_norm: expected input of shape (..., *normalized_shape), {shape}, got {x.shape}")
+    for name, factor in (("weight", weight), ("bias", bias)):
+        if factor is not None and factor.shape != shape:
+            raise ValueError(f"layer_norm: expected {name} of normalized_shape {shape}, got {factor.shape}")
+    axes = tuple(range(-len(shape), 0))
+    centred = x - mg.mean(x, axis=axes, keepdims=True)
+    y = centred / mg.sqrt(mg.mean(mg.square(centred), axis=axes, keepdims=True) + eps)
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
 def dropout(input: Any, p: float = 0.5, training: bool = True, *, generator: Generator | None = None) -> Tensor:
     """Zero each element with probability p, and divide the others by 1 - p; where not training, change nothing.
 
@@ -160,6 +198,40 @@ def mse_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
     if x.shape != y.shape:
         raise ValueError(f"mse_loss: expected target of input's shape {x.shape}, got {y.shape}")
     return reduced(mg.square(x - y), x.size, reduction)
+
+
+def binary_cross_entropy_with_logits(
+    input: Any, target: Any, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None
+) -> Tensor:
+    """Cross-entropy of the sigmoid of logits x with probabilities y, in nats, exact for large logits.
+
+        -weight * (pos_weight * y * log(sigmoid(x)) + (1 - y) * log(1 - sigmoid(x)))
+
+    Args:
+        input: x, of any shape.
+        target: y, of the same shape; integers and booleans count as numbers.
+        weight: a factor for each element, of a shape that broadcasts to x's.
+        reduction: "mean", "sum", or "none": one loss for each element.
+        pos_weight: a factor for the first term, of a shape that broadcasts to x's: above 1 it favours recall.
+
+    Raises:
+        ValueError: shapes that don't belong together, or an unknown reduction.
+
+    >>> binary_cross_entropy_with_logits(as_tensor([0.0, 1000.0]), as_tensor([0.0, 1.0]), reduction="none")
+    Tensor([0.6931472, 0.       ], dtype=float32)
+    """
+    x, y = as_tensor(input), as_tensor(target)
+    if x.shape != y.shape:
+        raise ValueError(f"binary_cross_entropy_with_logits: expected target of input's shape {x.shape}, got {y.shape}")
+    if y.dtype.kind != "f":
+        y = y.to(x.dtype).to(x.device)
+    positive = y * mg.softplus(-x)  # -log(sigmoid(x)) = softplus(-x), and -log(1 - sigmoid(x)) = softplus(x)
+    if pos_weight is not None:
+        positive = positive * broadcastable("pos_weight", pos_weight, x)
+    loss = positive + (1 - y) * mg.softplus(x)
+    if weight is not None:
+        loss = loss * broadcastable("weight", weight, x)
+    return reduced(loss, x.size, reduction)
 
 
 def cross_entropy(input: Any, target: Any, *, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
@@ -248,6 +320,15 @@ def indices(name: str, ids: Any, n: int) -> Array:
             worst = low if -low > high - n else high
             raise IndexError(f"{name}: expected integers in 0..{n - 1}, got {worst}")
     return ids
+
+
+def broadcastable(name: str, factor: Any, x: Tensor) -> Tensor:
+    """A factor as a tensor whose shape broadcasts to that of x, or raise ValueError."""
+    tensor = as_tensor(factor)
+    ends = zip(tensor.shape[::-1], x.shape[::-1], strict=False)
+    if tensor.ndim > x.ndim or any(n not in (1, size) for n, size in ends):
+        raise ValueError(f"{name}: expected a shape that broadcasts to input's {x.shape}, got {tensor.shape}")
+    return tensor
 
 
 def check_probability(name: str, p: float) -> None:

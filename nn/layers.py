@@ -1,10 +1,10 @@
-"""The simple layers: linear maps, embeddings, dropout, activations, and modules in a row."""
+"""The simple layers: linear maps, embeddings, normalisation, dropout, activations, and modules in a row."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -92,6 +92,56 @@ class Embedding(Module):
         return f"{self.num_embeddings}, {self.embedding_dim}"
 
 
+class LayerNorm(Module):
+    """Over the last axes, mean 0 and variance 1, then a scale and an offset for each element.
+
+        y = (x - mean) / sqrt(variance + eps) * weight + bias
+
+    Source: Ba, Kiros, Hinton, Layer normalization, 2016.
+
+    Args:
+        normalized_shape: lengths of the last axes of x, or of the last one.
+        eps: keeps the division finite where x is constant.
+        elementwise_affine: False leaves weight and bias out.
+        bias: False leaves bias out.
+
+    Attributes:
+        weight, bias: of shape `normalized_shape`, ones and zeros at first, or None.
+
+    >>> LayerNorm(2)(np.array([[1.0, 3.0]])).data.round(2)
+    array([[-1.,  1.]])
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Iterable[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+    ) -> None:
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
+        self.weight = new_parameter(*shape) if elementwise_affine else None
+        self.bias = new_parameter(*shape) if elementwise_affine and bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set weight to ones and bias to zeros."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+        if self.bias is not None:
+            init.zeros_(self.bias)
+
+    def forward(self, input: Any) -> Tensor:
+        """x, of shape (..., *normalized_shape), to a tensor of the same shape; ValueError for another shape."""
+        return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        """The arguments, as PyTorch shows them."""
+        bias = self.bias is not None
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, bias={bias}"
+
+
 class Dropout(Module):
     """In training, zeros for elements drawn with probability p, the rest divided by 1 - p; else the identity.
 
@@ -153,25 +203,22 @@ class Flatten(Module):
         return x.reshape(len(x), math.prod(x.shape[1:]))
 
 
-class Sequential(Module):
-    """Modules in a row: each gets what the one before gave.
+class Row(Module):
+    """Modules by number, as a list has them: what Sequential and ModuleList share."""
 
-    >>> model = Sequential(Linear(4, 3), Tanh())
-    >>> list(model.state_dict())
-    ['0.weight', '0.bias']
-    >>> model[1]
-    Tanh()
-    """
+    def append(self, module: Module) -> Self:
+        """Put a module at the end, and return this row; TypeError for anything else."""
+        return self.extend([module])
 
-    def __init__(self, *modules: Module) -> None:
-        for i, module in enumerate(modules):
+    def extend(self, modules: Iterable[Module]) -> Self:
+        """Put modules at the end, and return this row; TypeError for anything else, and nothing has changed then."""
+        added = list(modules)
+        for i, module in enumerate(added):
+            if not isinstance(module, Module):
+                raise TypeError(f"{type(self).__name__}: expected modules, got {type(module).__name__} at place {i}")
+        for i, module in enumerate(added, start=len(self)):
             setattr(self, str(i), module)
-
-    def forward(self, input: Any) -> Any:
-        """The input of the first module to the output of the last."""
-        for module in self:
-            input = module(input)
-        return input
+        return self
 
     def __iter__(self) -> Iterator[Module]:
         """The modules in order."""
@@ -184,3 +231,44 @@ class Sequential(Module):
     def __getitem__(self, index: int) -> Module:
         """The module at a place, counted from the end where negative."""
         return list(self)[index]
+
+
+class Sequential(Row):
+    """Modules in a row: each gets what the one before gave.
+
+    Raises:
+        TypeError: an argument that is not a module.
+
+    >>> model = Sequential(Linear(4, 3), Tanh())
+    >>> list(model.state_dict())
+    ['0.weight', '0.bias']
+    >>> model[1]
+    Tanh()
+    """
+
+    def __init__(self, *modules: Module) -> None:
+        self.extend(modules)
+
+    def forward(self, input: Any) -> Any:
+        """The input of the first module to the output of the last."""
+        for module in self:
+            input = module(input)
+        return input
+
+
+class ModuleList(Row):
+    """Modules in a list, for a model's `forward` to use as it likes; a plain list would hide their parameters.
+
+    Args:
+        modules: what the list begins with.
+
+    Raises:
+        TypeError: an element that is not a module.
+
+    >>> layers = ModuleList(Linear(3, 3, bias=False) for _ in range(2))
+    >>> list(layers.append(Linear(3, 1)).state_dict())
+    ['0.weight', '1.weight', '2.weight', '2.bias']
+    """
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self.extend(modules)

@@ -1,4 +1,4 @@
-"""Optimizers, with PyTorch's options, and gradient clipping.
+"""Optimizers, with PyTorch's options, and gradient clipping; learning-rate schedules are here by name too.
 
 A step writes to the parameters in place. State exists from construction, so that what is saved before the first
 step is complete; make an optimizer after its model is on its device and in its dtype.
@@ -16,6 +16,15 @@ from minigrad import Tensor, as_tensor
 from minigrad.backend import Array, backend_of, move
 from minigrad.creation import to_array
 from minigrad.graph import mark_written
+
+from . import schedules as lr_scheduler  # where PyTorch has them
+from .schedules import CosineAnnealingLR, ExponentialLR, StepLR
+
+__all__ = [
+    "Optimizer", "SGD", "Adagrad", "RMSprop", "Adam", "AdamW",
+    "clip_grad_norm_", "clip_grad_value_",
+    "StepLR", "ExponentialLR", "CosineAnnealingLR", "lr_scheduler",
+]  # fmt: skip
 
 Options: TypeAlias = dict[str, Any]
 Parameters: TypeAlias = Iterable[Tensor] | Iterable[Options]
@@ -96,10 +105,14 @@ class Optimizer:
                     continue
                 theta, g, state = param.data, param.grad.data, self.state[param]
                 if group["weight_decay"]:
-                    g = g + group["weight_decay"] * theta
+                    g = self.decay(theta, g, group)
                 state["step"] += 1
                 self.update(theta, g, state, group)
                 mark_written(theta)
+
+    def decay(self, theta: Array, g: Array, options: Options) -> Array:
+        """Weight decay by the gradient: g with that of weight_decay / 2 * |theta|^2 added."""
+        return g + options["weight_decay"] * theta
 
     def initial_state(self, theta: Array, options: Options) -> dict[str, Array]:
         """The state of a parameter before its first step."""
@@ -375,6 +388,42 @@ class Adam(Optimizer):
         scale /= (1 - beta2**t) ** 0.5
         scale += options["eps"]
         theta -= options["lr"] / (1 - beta1**t) * (m / scale)
+
+
+class AdamW(Adam):
+    """Adam, whose weight decay shrinks the parameters themselves instead of adding to the gradients.
+
+        theta <- theta - lr * weight_decay * theta
+        then Adam's step with the gradient as it is
+
+    So a weight decays at one rate, however large its gradients are. Source: Loshchilov, Hutter, Decoupled weight
+    decay regularization, 2019.
+
+    Raises:
+        ValueError: options out of range.
+
+    >>> w = as_tensor([1.0], requires_grad=True)
+    >>> (w * 0.0).sum().backward()
+    >>> AdamW([w], lr=0.5, weight_decay=0.5).step()
+    >>> w.data
+    array([0.75], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad)
+
+    def decay(self, theta: Array, g: Array, options: Options) -> Array:
+        """Weight decay of theta itself, in place; g stays as it is."""
+        theta *= 1 - options["lr"] * options["weight_decay"]
+        return g
 
 
 def zeros(name: str, theta: Array) -> dict[str, Array]:

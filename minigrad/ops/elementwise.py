@@ -134,10 +134,15 @@ def tanh(xp: Any, x: Array) -> Tensor:
     return xp.tanh(x)
 
 
-@op(x=lambda g, out: g * (out * (1 - out)), reference=lambda x: 1 / (1 + np.exp(-x)))
+@op(
+    x=lambda g, out: g * (out * (1 - out)),
+    analytic=False,
+    reference=lambda x: 1 / (1 + np.exp(-x)),
+)
 def sigmoid(xp: Any, x: Array) -> Tensor:
-    """Logistic function, 1 / (1 + exp(-x)), computed as (1 + tanh(x / 2)) / 2, which can't overflow."""
-    return xp.tanh(x * 0.5) * 0.5 + 0.5
+    """Logistic function, 1 / (1 + exp(-x)), without overflow and as exact far below 0 as above."""
+    z = xp.exp(-xp.abs(x))
+    return xp.where(x >= 0, 1.0, z) / (1.0 + z)
 
 
 @op(x=lambda g, x: g * (x > 0), kinks=(0.0,), analytic=False, reference=lambda x: np.where(x > 0, x, 0))

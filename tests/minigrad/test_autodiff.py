@@ -667,3 +667,10 @@ def test_backward_rules_must_give_a_gradient_for_each_operand() -> None:
     finally:
         for registry in (OPS, functions):
             registry.pop("short", None)
+
+
+def test_sigmoid_keeps_its_precision_far_below_zero() -> None:
+    x = np.array([-700.0, -40.0, 0.0, 40.0, 700.0])
+    exact = [9.8596765437597708e-305, 4.248354255291589e-18, 0.5, 1.0, 1.0]
+    np.testing.assert_allclose(mg.sigmoid(mg.tensor(x)).numpy(), exact, rtol=1e-12)
+    assert mg.sigmoid(mg.tensor([-20.0])).dtype == np.float32

@@ -45,6 +45,10 @@ LAYERS: list[tuple[str, list[int], dict[str, Any], tuple[int, ...], list[tuple[i
         ]
     ),
     ("RNN", [D, H], {"nonlinearity": "relu"}, (T, B, D), []),
+    ("LayerNorm", [D], {}, (T, B, D), []),
+    ("LayerNorm", [D], {"eps": 0.5}, (D,), []),
+    ("LayerNorm", [[B, D]], {"bias": False}, (T, B, D), []),
+    ("LayerNorm", [[T, B, D]], {"elementwise_affine": False}, (T, B, D), []),
 ]
 
 LOSSES: list[tuple[str, dict[str, Any], tuple[int, ...], Any]] = [
@@ -61,6 +65,15 @@ LOSSES: list[tuple[str, dict[str, Any], tuple[int, ...], Any]] = [
         ]
     ),
     *(("mse_loss", {"reduction": reduction}, (2, 3), "floats") for reduction in ("mean", "sum", "none")),
+    *(
+        ("binary_cross_entropy_with_logits", {"reduction": reduction, **options}, (2, 3), target)
+        for reduction in ("mean", "sum", "none")
+        for options, target in [
+            ({}, "floats"),
+            ({"weight": [[0.5], [2.0]]}, [[0.0, 1.0, 1.0], [0.25, 0.0, 1.0]]),
+            ({"weight": [0.0, 1.0, 3.0], "pos_weight": [0.3, 1.0, 2.0]}, [[0.0, 1.0, 1.0], [0.25, 0.0, 1.0]]),
+        ]
+    ),
 ]
 
 OPTIMIZERS: list[tuple[str, dict[str, Any]]] = [
@@ -77,8 +90,21 @@ OPTIMIZERS: list[tuple[str, dict[str, Any]]] = [
     ("Adam", {}),
     ("Adam", {"lr": 0.1, "betas": [0.7, 0.8], "weight_decay": 0.1, "eps": 1e-3}),
     ("Adam", {"lr": 0.1, "amsgrad": True, "betas": [0.5, 0.5]}),
+    ("AdamW", {}),
+    ("AdamW", {"lr": 0.1, "betas": [0.7, 0.8], "weight_decay": 0.3, "eps": 1e-3}),
+    ("AdamW", {"lr": 0.1, "amsgrad": True, "betas": [0.5, 0.5], "weight_decay": 0}),
 ]
 STEPS = 10
+
+SCHEDULES: list[tuple[str, dict[str, Any]]] = [
+    ("StepLR", {"step_size": 7}),
+    ("StepLR", {"step_size": 1, "gamma": 0.9}),
+    ("ExponentialLR", {"gamma": 0.93}),
+    ("CosineAnnealingLR", {"T_max": 50}),
+    ("CosineAnnealingLR", {"T_max": 20, "eta_min": 0.01}),
+    ("CosineAnnealingLR", {"T_max": 1, "eta_min": 0.05}),
+]
+SCHEDULE_STEPS, BASE_LRS = 50, [0.1, 0.02]
 
 
 def flat(values: Any) -> list[Any]:
@@ -90,6 +116,9 @@ def layer_cases(torch: Any, rng: np.random.Generator) -> tuple[list[Any], dict[s
     cases, arrays = [], {}
     for number, (kind, args, options, shape, state_shapes) in enumerate(LAYERS):
         layer = getattr(torch.nn, kind)(*args, **options).double()
+        if kind == "LayerNorm":  # ones and zeros would hide where they go
+            for parameter in layer.parameters():
+                torch.nn.init.normal_(parameter)
         ids = kind == "Embedding"
         x = torch.tensor(rng.integers(V, size=shape) if ids else rng.normal(size=shape), requires_grad=not ids)
         state = tuple(torch.tensor(rng.normal(size=s), requires_grad=True) for s in state_shapes)
@@ -117,8 +146,9 @@ def loss_cases(torch: Any, rng: np.random.Generator) -> tuple[list[Any], dict[st
     cases, arrays = [], {}
     for number, (name, options, shape, target) in enumerate(LOSSES):
         x = torch.tensor(rng.normal(size=shape), requires_grad=True)
-        y = torch.tensor(rng.normal(size=shape) if target == "floats" else target)
-        loss = getattr(torch.nn.functional, name)(x, y, **options)
+        y = torch.tensor(rng.normal(size=shape) if target == "floats" else np.array(target))
+        factors = {key: torch.tensor(np.array(value)) for key, value in options.items() if isinstance(value, list)}
+        loss = getattr(torch.nn.functional, name)(x, y, **options | factors)
         seed = torch.tensor(rng.normal(size=tuple(loss.shape)))
         loss.backward(seed)
         cases.append({"name": name, "options": options})
@@ -152,12 +182,36 @@ def optimizer_cases(torch: Any, rng: np.random.Generator) -> tuple[list[Any], di
     return cases, arrays
 
 
+def schedule_cases(torch: Any, rng: np.random.Generator) -> tuple[list[Any], dict[str, np.ndarray]]:
+    cases, arrays = [], {}
+    for number, (name, options) in enumerate(SCHEDULES):
+        groups = [{"params": [torch.zeros(1)], "lr": lr} for lr in BASE_LRS]
+        optimizer = torch.optim.SGD(groups)
+        schedule = getattr(torch.optim.lr_scheduler, name)(optimizer, **options)
+        rates = [schedule.get_last_lr()]
+        for _ in range(SCHEDULE_STEPS):
+            optimizer.step()
+            schedule.step()
+            rates.append(schedule.get_last_lr())
+        cases.append({"name": name, "options": options, "state": schedule.state_dict()})
+        arrays[f"{number}/rates"] = np.array(rates)
+    return cases, arrays
+
+
+FILES = {
+    "layers": layer_cases,
+    "losses": loss_cases,
+    "optimizers": optimizer_cases,
+    "schedules": schedule_cases,
+}
+
+
 def main() -> None:
     import torch  # here, so that this file can be imported where it is not installed
 
     torch.manual_seed(0)
     FOLDER.mkdir(exist_ok=True)
-    for name, make in [("layers", layer_cases), ("losses", loss_cases), ("optimizers", optimizer_cases)]:
+    for name, make in FILES.items():
         cases, arrays = make(torch, np.random.default_rng(0))
         arrays = {key: np.ascontiguousarray(array).reshape(array.shape) for key, array in arrays.items()}
         metadata = {"pytorch": torch.__version__, "cases": json.dumps(cases)}

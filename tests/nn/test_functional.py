@@ -79,6 +79,46 @@ def test_targets_out_of_range_are_refused_by_name(device: str, case: Any) -> Non
     assert int(str(caught.value).split()[-1]) in outside
 
 
+@given(st.floats(-80, 80), st.sampled_from([0, 1]))
+def test_binary_cross_entropy_is_exact_for_large_logits(logit: float, target: int) -> None:
+    x = mg.tensor(np.array([logit]), requires_grad=True)
+    loss = F.binary_cross_entropy_with_logits(x, np.array([target]))
+    loss.backward()
+    wrong = -logit if target else logit  # log(1 + exp(wrong)) = log1p(exp(-|wrong|)) + max(wrong, 0)
+    np.testing.assert_allclose(loss.data, np.log1p(np.exp(-abs(wrong))) + max(wrong, 0), rtol=1e-12)
+    np.testing.assert_allclose(abs(x.grad.data), 1 / (1 + np.exp(-wrong)), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("kind", ["i8", "?", "f4"])
+def test_binary_cross_entropy_stays_finite_in_every_dtype(device: str, dtype: str, kind: str) -> None:
+    x = mg.tensor(np.array([1e4, -1e4, 1e4, -1e4], dtype), requires_grad=True, device=device)
+    y = np.array([1, 0, 0, 1], kind)
+    y = mg.tensor(y, device=device) if kind == "f4" else y  # integers on the host move by themselves
+    losses = F.binary_cross_entropy_with_logits(x, y, reduction="none")
+    losses.sum().backward()
+    assert losses.numpy().tolist() == [0, 0, 1e4, 1e4]
+    assert x.grad.numpy().tolist() == [0, 0, 1, -1]
+    assert losses.dtype == x.grad.dtype == dtype
+
+
+def test_binary_cross_entropy_refuses_what_does_not_belong_together() -> None:
+    x = np.zeros((2, 3))
+    with pytest.raises(ValueError, match=r"target of input's shape \(2, 3\), got \(3,\)"):
+        F.binary_cross_entropy_with_logits(x, np.zeros(3))
+    with pytest.raises(ValueError, match=r"weight: expected a shape that broadcasts to input's \(2, 3\), got \(2,\)"):
+        F.binary_cross_entropy_with_logits(x, x, np.zeros(2))
+    with pytest.raises(ValueError, match=r"pos_weight: .* got \(4, 2, 3\)"):
+        F.binary_cross_entropy_with_logits(x, x, pos_weight=np.zeros((4, 2, 3)))
+    with pytest.raises(ValueError, match="reduction: expected"):
+        F.binary_cross_entropy_with_logits(x, x, reduction="average")
+
+
+@given(st.floats(-700, 700))
+def test_softplus_is_its_formula(x: float) -> None:
+    np.testing.assert_allclose(F.softplus(mg.tensor(np.array(x))).data, np.logaddexp(0, x), rtol=1e-12)
+
+
 def test_losses_refuse_what_does_not_belong_together() -> None:
     x = mg.tensor(np.zeros((3, V)))
     with pytest.raises(ValueError, match=r"target: expected shape \(3,\), input's \(3, 5\) without its class axis 1"):

@@ -104,6 +104,50 @@ def test_ids_that_are_not_integers_are_refused(ids: list[Any]) -> None:
         nn.Embedding(4, 3)(np.array(ids))
 
 
+# ---- layer norm
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple), st.data())
+def test_layer_norm_gives_mean_0_and_variance_1(shape: tuple[int, ...], data: Any) -> None:
+    axes = tuple(range(data.draw(st.integers(0, len(shape) - 1)), len(shape)))
+    x = np.random.default_rng(0).normal(3, 5, shape)
+    y = nn.LayerNorm([shape[axis] for axis in axes], eps=1e-12)(x).data
+    np.testing.assert_allclose(y.mean(axis=axes), 0, atol=1e-6)
+    np.testing.assert_allclose(y.var(axis=axes), x.var(axis=axes) > 0, atol=1e-6)
+
+
+def test_layer_norm_of_constants_is_its_bias_and_stays_float32() -> None:
+    layer = nn.LayerNorm(3)
+    layer.load_state_dict({"weight": [1.0, 2.0, 3.0], "bias": [4.0, 5.0, 6.0]})
+    x = mg.tensor(np.full((2, 3), 7, "f4"), requires_grad=True)
+    y = layer(x)
+    y.sum().backward()
+    assert y.data.tolist() == [[4, 5, 6]] * 2
+    assert y.dtype == x.grad.dtype == np.float32
+    assert np.isfinite(x.grad.data).all()
+
+
+def test_layer_norm_leaves_out_what_it_is_told_to() -> None:
+    assert list(nn.LayerNorm(3).state_dict()) == ["weight", "bias"]
+    assert list(nn.LayerNorm(3, bias=False).state_dict()) == ["weight"]
+    assert not nn.LayerNorm(3, elementwise_affine=False).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: nn.LayerNorm(3)(np.zeros((3, 2))), r"input of shape .*\(3,\), got \(3, 2\)"),
+        (lambda: nn.LayerNorm((2, 3))(np.zeros(3)), r"\(2, 3\), got \(3,\)"),
+        (lambda: nn.functional.layer_norm(np.zeros(3), ()), "expected input of shape"),
+        (lambda: nn.functional.layer_norm(np.zeros((2, 3)), (2, 3), np.zeros(3)), r"weight of .* got \(3,\)"),
+        (lambda: nn.functional.layer_norm(np.zeros(3), (3,), None, np.zeros(1)), r"bias of .* got \(1,\)"),
+    ],
+)
+def test_layer_norm_refuses_other_shapes(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
 # ---- dropout
 
 
@@ -178,7 +222,36 @@ def test_sequential_is_a_row_of_modules() -> None:
         model[2]
 
 
+def test_a_module_list_is_a_list_whose_parameters_are_found() -> None:
+    first, second, third = nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1, bias=False)
+    layers = nn.ModuleList([first])
+    assert layers.append(second).extend(iter([third])) is layers
+    assert list(layers) == [layers[0], layers[1], layers[-1]] == [first, second, third]
+    assert len(layers) == 3
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            self.layers = layers
+
+    assert list(Model().state_dict()) == ["layers.0.weight", "layers.0.bias", "layers.2.weight"]
+    assert not list(nn.ModuleList())
+    with pytest.raises(IndexError):
+        layers[3]
+    with pytest.raises(NotImplementedError, match="ModuleList has no forward"):
+        layers(np.zeros(2))
+
+
+@given(st.integers(0, 3), st.integers(0, 3))
+def test_a_row_refuses_what_is_no_module_and_stays_as_it_was(before: int, good: int) -> None:
+    for row in (nn.ModuleList(nn.Tanh() for _ in range(before)), nn.Sequential(*[nn.Tanh()] * before)):
+        with pytest.raises(TypeError, match=rf"{type(row).__name__}: expected modules, got function at place {good}"):
+            row.extend([nn.Tanh()] * good + [mg.tanh])
+        assert len(row) == before
+
+
 def test_reprs_are_pytorchs() -> None:
+    assert repr(nn.LayerNorm(3)) == "LayerNorm((3,), eps=1e-05, elementwise_affine=True, bias=True)"
+    assert repr(nn.ModuleList([nn.Tanh()])) == "ModuleList(\n  (0): Tanh()\n)"
     assert repr(nn.Embedding(4, 3)) == "Embedding(4, 3)"
     assert repr(nn.Dropout(0.1)) == "Dropout(p=0.1)"
     assert repr(nn.Linear(2, 1, bias=False)) == "Linear(in_features=2, out_features=1, bias=False)"

@@ -20,6 +20,7 @@ OPTIMIZERS: dict[str, Any] = {
     "Adagrad": lambda params: optim.Adagrad(params, lr=0.1, lr_decay=0.1),
     "RMSprop": lambda params: optim.RMSprop(params, lr=0.1, momentum=0.5, centered=True),
     "Adam": lambda params: optim.Adam(params, lr=0.1, amsgrad=True),
+    "AdamW": lambda params: optim.AdamW(params, lr=0.1, weight_decay=1e-3),
 }
 every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
 
@@ -102,6 +103,16 @@ def test_groups_have_options_of_their_own_that_may_change() -> None:
     optimizer.step()
     for p, old, change in zip(params, before, [1.0, 0.25, 0.5 * (1 + before[2])], strict=True):
         np.testing.assert_allclose(p.data, old - change, rtol=1e-6)
+
+
+@given(st.floats(0, 0.9), st.floats(0, 0.9), st.floats(-100, 100))
+def test_adamw_decays_weights_at_one_rate_whatever_their_gradients(lr: float, decay: float, gradient: float) -> None:
+    with_decay, without = (nn.Parameter(np.array([2.0, -3.0])) for _ in range(2))
+    for p in (with_decay, without):
+        p.grad = mg.tensor(np.array([gradient, -gradient]))
+    optim.AdamW([with_decay], lr=lr, weight_decay=decay).step()
+    optim.AdamW([without], lr=lr, weight_decay=0).step()
+    np.testing.assert_allclose(with_decay.data - without.data, -lr * decay * np.array([2.0, -3.0]), atol=1e-12)
 
 
 def test_steps_after_the_model_moved_are_refused() -> None:

@@ -53,7 +53,7 @@ def test_layers(case: dict[str, Any], arrays: dict[str, Any], device: str) -> No
     layer = getattr(nn, case["kind"])(*case["args"], **case["options"]).to("float64").to(device)
     keys = case["keys"]
     assert list(layer.state_dict()) == keys
-    layer.load_state_dict(dict(zip(keys, arrays["parameter"], strict=True)))
+    layer.load_state_dict(dict(zip(keys, arrays.get("parameter", ()), strict=True)))
     x = mg.tensor(arrays["x"][0], requires_grad="dx" in arrays, device=device)
     state = tuple(mg.tensor(s, requires_grad=True, device=device) for s in arrays.get("state", ()))
     outputs = flat(layer(x, *([state] if len(state) > 1 else state)))
@@ -75,7 +75,11 @@ def test_layers(case: dict[str, Any], arrays: dict[str, Any], device: str) -> No
 def test_losses(case: dict[str, Any], arrays: dict[str, Any], device: str) -> None:
     x = mg.tensor(arrays["x"], requires_grad=True, device=device)
     target = mg.tensor(arrays["target"], device=device)
-    loss = getattr(nn.functional, case["name"])(x, target, **case["options"])
+    options = {
+        key: mg.tensor(np.array(value), device=device) if isinstance(value, list) else value
+        for key, value in case["options"].items()
+    }
+    loss = getattr(nn.functional, case["name"])(x, target, **options)
     loss.backward(mg.tensor(arrays["seed"], device=device))
     np.testing.assert_allclose(loss.numpy(), arrays["loss"], **TOLERANCE)
     np.testing.assert_allclose(x.grad.numpy(), arrays["dx"], **TOLERANCE)
@@ -96,3 +100,21 @@ def test_options_of_optimizers(case: dict[str, Any], arrays: dict[str, Any]) -> 
     ours = inspect.signature(getattr(nn.optim, case["name"])).parameters
     theirs = [(name, json.loads(json.dumps(value))) for name, value in case["defaults"].items() if name in ours]
     assert [(name, json.loads(json.dumps(p.default))) for name, p in ours.items() if name != "params"] == theirs
+
+
+@pytest.mark.parametrize(("case", "arrays"), fixtures("schedules"), ids=label)
+def test_schedules(case: dict[str, Any], arrays: dict[str, Any]) -> None:
+    def make() -> Any:
+        groups = [{"params": nn.Parameter([0.0]), "lr": lr} for lr in arrays["rates"][0]]
+        return getattr(nn.optim, case["name"])(nn.optim.SGD(groups), **case["options"])
+
+    schedule, rates = make(), []
+    for _ in arrays["rates"]:
+        rates.append(schedule.get_last_lr())
+        schedule.step()
+    np.testing.assert_allclose(rates, arrays["rates"], rtol=1e-12, atol=1e-12)
+    loaded = make()
+    loaded.load_state_dict(case["state"])
+    np.testing.assert_allclose(loaded.get_last_lr(), arrays["rates"][-1], rtol=1e-12, atol=1e-12)
+    loaded.step()
+    assert loaded.get_last_lr() == schedule.get_last_lr()
