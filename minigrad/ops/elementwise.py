@@ -141,7 +141,7 @@ def tanh(xp: Any, x: Array) -> Tensor:
 )
 def sigmoid(xp: Any, x: Array) -> Tensor:
     """Logistic function, 1 / (1 + exp(-x)), without overflow and as exact far below 0 as above."""
-    z = xp.exp(-xp.abs(x))
+    z = xp.exp(-xp.abs(x * 1.0))  # integers have no -|x| of every x
     return xp.where(x >= 0, 1.0, z) / (1.0 + z)
 
 
