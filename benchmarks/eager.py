@@ -4,7 +4,8 @@
 
 A chain of 300 times multiply, add, tanh on 4x4 float32 arrays, the graph recorded: forward alone, and forward with
 backward. Both libraries on one thread, in fresh processes that take turns: the processor time of the fastest pass in
-each process, and the median of these.
+each process, and the median of these. The ratio is the median over the turns too, each process against its neighbour,
+so that a machine that changes its pace changes both.
 """
 
 import json
@@ -16,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from .turns import installed, machine, median, spread, take_turns
+from .turns import installed, machine, ratio, spread, take_turns
 
 STEPS, OPS = 300, 900
-ROUNDS = 7  # processes for each library
-PASSES = 100  # within a process, of which the fastest counts: the others were disturbed
+ROUNDS = 15  # processes for each library
+PASSES = 50  # within a process, of which the fastest counts: the others were disturbed
 
 Forward = Callable[[], Any]
 arrays = [np.random.default_rng(i).normal(size=(4, 4)).astype(np.float32) for i in range(3)]
@@ -84,8 +85,8 @@ def main() -> None:
     if "torch" not in chains:
         print("PyTorch is not installed, so there is no ratio: pip install 'minigrad[bench]'")
         return
-    ratios = [median(runs["minigrad"], figure) / median(runs["torch"], figure) for figure in ("forward", "both")]
-    print(f"  minigrad takes {ratios[0]:.2f} of PyTorch's time forward, {ratios[1]:.2f} forward and backward")
+    forward, both = (ratio(runs["minigrad"], runs["torch"], figure) for figure in ("forward", "both"))
+    print(f"  minigrad takes {forward} of PyTorch's time forward, {both} forward and backward")
 
 
 if __name__ == "__main__":

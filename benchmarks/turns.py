@@ -40,9 +40,11 @@ def show_progress(text: str) -> None:
         print(f"\r{text:<60}\r", end="", file=sys.stderr, flush=True)
 
 
-def median(runs: Sequence[Figures], figure: str) -> float:
-    """The median of a figure over all turns."""
-    return statistics.median(run[figure] for run in runs)
+def ratio(ours: Sequence[Figures], theirs: Sequence[Figures], figure: str) -> str:
+    """The median, over the turns, of our figure as a part of theirs, and in brackets the quartiles."""
+    ratios = [a[figure] / b[figure] for a, b in zip(ours, theirs, strict=True)]
+    low, _, high = statistics.quantiles(ratios, n=4)
+    return f"{statistics.median(ratios):.2f} ({low:.2f} to {high:.2f})"
 
 
 def spread(runs: Sequence[Figures], figure: str) -> str:
