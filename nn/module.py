@@ -272,10 +272,11 @@ class Module:
 
     def __repr__(self) -> str:
         """The tree of modules."""
-        lines = [f"({name}): {module!r}".replace("\n", "\n  ") for name, module in self._own_modules()]
-        if not lines:
-            return f"{type(self).__name__}({self.extra_repr()})"
-        return "\n  ".join([f"{type(self).__name__}(", *filter(None, [self.extra_repr()]), *lines]) + "\n)"
+        own = self.extra_repr().splitlines()
+        children = [f"({name}): {module!r}" for name, module in self._own_modules()]
+        if not children and len(own) <= 1:
+            return f"{type(self).__name__}({''.join(own)})"
+        return "\n".join([f"{type(self).__name__}(", *own, *children]).replace("\n", "\n  ") + "\n)"
 
 
 def converted(tensor: Tensor, device_or_dtype: Any) -> Array:

@@ -1,174 +1,29 @@
 """Recurrent cells and layers: RNN, LSTM and GRU.
 
-A step is a plain function: what the input adds to the gates, the state and the recurrent weights, to the next
-state. One loop runs any of them over a sequence. The state is passed in and returned, never kept.
+One loop runs the steps of `nn.steps` over a sequence. The state is passed in and returned, never kept.
 
-    T steps   B batch   D input   H hidden   L layers   G gates
+    T steps   B batch   D input   H hidden   L layers   N layers, or directions of layers
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
+
+import numpy as np
 
 import minigrad as mg
 from minigrad import Tensor, as_tensor, scope
-from minigrad.backend import backend_of
+from minigrad.backend import Array, DeviceError, backend_of, move, to_numpy
+from minigrad.creation import to_array
 
 from . import functional as F
 from . import init
 from .layers import new_parameter
-from .module import Module, Parameter
-
-State: TypeAlias = tuple[Tensor, ...]  # (h,) or (h, c)
-
-# ------------------------------------------------------------------------------------------------ steps
-
-
-def rnn_step(x: Tensor, state: State, W: Tensor, nonlinearity: Callable[[Tensor], Tensor] = mg.tanh) -> State:
-    """One step of a vanilla recurrent network.
-
-        h' = tanh(W_xh x + W_hh h + b)
-
-    Source: Elman, Finding structure in time, 1990.
-
-    Args:
-        x: W_xh x + b, of shape (B, H).
-        state: (h,), of shape (B, H).
-        W: W_hh transposed, of shape (H, H).
-    """
-    (h,) = state
-    return (nonlinearity(x + h @ W),)
-
-
-def lstm_step(x: Tensor, state: State, W: Tensor) -> State:
-    """One step of a long short-term memory.
-
-        i, f, g, o = W_x x + W_h h + b              input, forget and output gate; g, the candidate
-        c' = sigmoid(f) * c + sigmoid(i) * tanh(g)
-        h' = sigmoid(o) * tanh(c')
-
-    Source: Hochreiter, Schmidhuber, Long short-term memory, 1997; the forget gate: Gers et al., 2000.
-
-    Args:
-        x: W_x x + b, of shape (B, 4 H).
-        state: (h, c), each of shape (B, H).
-        W: W_h transposed, of shape (H, 4 H).
-    """
-    h, c = state
-    i, f, g, o = mg.split(x + h @ W, 4, axis=-1)  # (B, 4 H) -> (B, H) each
-    c = mg.sigmoid(f) * c + mg.sigmoid(i) * mg.tanh(g)
-    return mg.sigmoid(o) * mg.tanh(c), c
-
-
-def gru_step(x: Tensor, state: State, W: Tensor, b: Tensor | None = None) -> State:
-    """One step of a gated recurrent unit as cuDNN and PyTorch have it: r multiplies the recurrent product.
-
-        r = sigmoid(W_xr x + W_hr h + b_r)          reset gate
-        z = sigmoid(W_xz x + W_hz h + b_z)          update gate
-        n = tanh(W_xn x + b_xn + r * (W_hn h + b_hn))
-        h' = (1 - z) * n + z * h
-
-    Args:
-        x: W_x x + b_x for r, z, n, of shape (B, 3 H).
-        state: (h,), of shape (B, H).
-        W: W_h transposed, of shape (H, 3 H).
-        b: b_h, of shape (3 H,), or None.
-    """
-    (h,) = state
-    H = h.shape[-1]
-    recurrent = h @ W if b is None else h @ W + b  # (B, 3 H)
-    x_rz, x_n = mg.split(x, [2 * H], axis=-1)
-    h_rz, h_n = mg.split(recurrent, [2 * H], axis=-1)
-    r, z = mg.split(mg.sigmoid(x_rz + h_rz), 2, axis=-1)
-    n = mg.tanh(x_n + r * h_n)
-    return (n + z * (h - n),)
-
-
-def gru_step_chung(x: Tensor, state: State, W_rz: Tensor, W_n: Tensor) -> State:
-    """One step of a gated recurrent unit as the lecture has it: r multiplies h before the product.
-
-        r = sigmoid(W_xr x + W_hr h + b_r)          reset gate
-        z = sigmoid(W_xz x + W_hz h + b_z)          update gate
-        n = tanh(W_xn x + W_hn (r * h) + b_n)       the lecture's h~
-        h' = (1 - z) * h + z * n
-
-    Source: Chung et al., Empirical evaluation of gated recurrent neural networks on sequence modeling, 2014.
-
-    Args:
-        x: W_x x + b for r, z, n, of shape (B, 3 H).
-        state: (h,), of shape (B, H).
-        W_rz, W_n: W_h transposed, of shapes (H, 2 H) and (H, H).
-    """
-    (h,) = state
-    x_rz, x_n = mg.split(x, [2 * h.shape[-1]], axis=-1)
-    r, z = mg.split(mg.sigmoid(x_rz + h @ W_rz), 2, axis=-1)
-    n = mg.tanh(x_n + (r * h) @ W_n)
-    return (h + z * (n - h),)
-
-
-# ------------------------------------------------------------------------------------------------ kinds
-
-
-class Weights(NamedTuple):
-    """What one layer learns, as PyTorch keeps it."""
-
-    weight_ih: Parameter  # (G H, D)
-    weight_hh: Parameter  # (G H, H)
-    bias_ih: Parameter | None  # (G H,)
-    bias_hh: Parameter | None
-
-
-def biases_joined(weights: Weights) -> tuple[Tensor | None, Tensor]:
-    """Both biases added to the input's product, which is one addition a sequence, not one a step."""
-    if weights.bias_ih is None:
-        return None, weights.weight_hh.T
-    return weights.bias_ih + weights.bias_hh, weights.weight_hh.T
-
-
-def biases_apart(weights: Weights) -> tuple[Tensor | None, Tensor, Tensor | None]:
-    """The recurrent bias left to the step, which multiplies it."""
-    return weights.bias_ih, weights.weight_hh.T, weights.bias_hh
-
-
-def candidate_apart(weights: Weights) -> tuple[Tensor | None, Tensor, Tensor]:
-    """The recurrent weights of the gates and of the candidate, for two products."""
-    bias, W = biases_joined(weights)
-    H = W.shape[0]
-    W_rz, W_n = mg.split(W, [2 * H], axis=-1)
-    return bias, W_rz, W_n
-
-
-class Kind(NamedTuple):
-    """What tells one recurrent network from another."""
-
-    step: Callable[..., State]
-    prepare: Callable[[Weights], tuple[Any, ...]]  # the bias of the input's product, then what `step` takes
-    gates: int
-    states: tuple[str, ...]
-
-
-ELMAN = {
-    "tanh": Kind(rnn_step, biases_joined, 1, ("h",)),
-    "relu": Kind(partial(rnn_step, nonlinearity=mg.relu), biases_joined, 1, ("h",)),
-}
-LONG_SHORT_TERM_MEMORY = Kind(lstm_step, biases_joined, 4, ("h", "c"))
-GATED_UNIT = {
-    "cudnn": Kind(gru_step, biases_apart, 3, ("h",)),
-    "chung": Kind(gru_step_chung, candidate_apart, 3, ("h",)),
-}
-
-
-def chosen(kinds: dict[str, Kind], argument: str, value: str) -> Kind:
-    """The kind of a name; ValueError for another name."""
-    if value not in kinds:
-        raise ValueError(f"{argument}: expected {' or '.join(map(repr, kinds))}, got {value!r}")
-    return kinds[value]
-
-
-# ------------------------------------------------------------------------------------------------ cells and layers
+from .module import Module
+from .steps import ELMAN, GATED_UNIT, LONG_SHORT_TERM_MEMORY, Gates, Kind, State, Weights, chosen, equations
 
 
 class Recurrent(Module):
@@ -182,7 +37,7 @@ class Recurrent(Module):
 
     def add_weights(self, D: int, suffix: str = "") -> None:
         """Make the parameters that take D inputs."""
-        H, GH = self.hidden_size, self.kind.gates * self.hidden_size
+        H, GH = self.hidden_size, self.kind.blocks * self.hidden_size
         shapes = {"weight_ih": (GH, D), "weight_hh": (GH, H), "bias_ih": (GH,), "bias_hh": (GH,)}
         for name in Weights._fields if self.bias else Weights._fields[:2]:
             setattr(self, name + suffix, new_parameter(*shapes[name]))
@@ -204,7 +59,7 @@ class Recurrent(Module):
         if x.ndim not in [axes.count(",") + 1 for axes in expected] or x.shape[-1] != self.input_size:
             shapes = " or ".join(f"({axes})".replace("D", f"D={self.input_size}") for axes in expected)
             raise ValueError(f"{type(self).__name__}: expected x of shape {shapes}, got {x.shape}")
-        self._check_dtype("x", x)
+        self._check_fits("x", x)
         return x
 
     def checked_state(self, state: Any, shape: tuple[int, ...], x: Tensor) -> State:
@@ -222,23 +77,36 @@ class Recurrent(Module):
         for name, s in zip(names, tensors, strict=True):
             if s.shape != shape:
                 raise ValueError(f"{type(self).__name__}: expected state {name} of shape {shape}, got {s.shape}")
-            self._check_dtype(f"state {name}", s)
+            self._check_fits(f"state {name}", s)
         return tensors
 
-    def _check_dtype(self, name: str, x: Tensor) -> None:
-        dtype = next(self.parameters()).dtype
-        if x.dtype != dtype:
+    def _check_fits(self, name: str, x: Tensor) -> None:
+        own = next(self.parameters())
+        if x.dtype != own.dtype:
             raise TypeError(
-                f"{type(self).__name__}: expected {name} of the parameters' dtype {dtype}, got {x.dtype}; "
-                f"convert it with .to('{dtype}'), or the module"
+                f"{type(self).__name__}: expected {name} of the parameters' dtype {own.dtype}, got {x.dtype}; "
+                f"convert it with .to('{own.dtype}'), or the module"
+            )
+        if x.device != own.device:
+            raise DeviceError(
+                f"{type(self).__name__}: expected {name} on the parameters' device {own.device}, got {x.device}; "
+                f"move it with .to('{own.device}'), or the module"
             )
 
     def extra_repr(self) -> str:
         """The arguments that are not the defaults, as PyTorch shows them."""
-        defaults = dict(num_layers=1, nonlinearity="tanh", bias=True, batch_first=False, variant="cudnn")
-        options = [(name, getattr(self, name, default), default) for name, default in defaults.items()]
-        changed = [f", {name}={value}" for name, value, default in options if value != default]
+        changed = [
+            f", {name}={getattr(self, name)}"
+            for name, default in DEFAULTS.items()
+            if getattr(self, name, default) != default
+        ]
         return f"{self.input_size}, {self.hidden_size}" + "".join(changed)
+
+
+DEFAULTS = dict(
+    num_layers=1, nonlinearity="tanh", bias=True, batch_first=False, dropout=0.0, bidirectional=False,
+    variant="cudnn", forget_bias=None,
+)  # fmt: skip
 
 
 class RecurrentCell(Recurrent):
@@ -266,62 +134,142 @@ class RecurrentCell(Recurrent):
         state = self.checked_state(state, (*x.shape[:-1], self.hidden_size), x)
         weights = self.weights()
         bias, *recurrent = self.kind.prepare(weights)
-        return bare(self.kind.step(F.linear(x, weights.weight_ih, bias), state, *recurrent))
+        state, _ = self.kind.step(F.linear(x, weights.weight_ih, bias), state, *recurrent)
+        return bare(state)
 
 
 class RecurrentLayers(Recurrent):
     """A recurrent network over whole sequences; the base of RNN, LSTM and GRU."""
 
     def __init__(
-        self, kind: Kind, input_size: int, hidden_size: int, num_layers: int, bias: bool, batch_first: bool
+        self,
+        kind: Kind,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        bias: bool,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
     ) -> None:
         super().__init__(kind, input_size, hidden_size, bias)
         if num_layers < 1:
             raise ValueError(f"{type(self).__name__}: expected num_layers of at least 1, got {num_layers}")
+        F.check_probability(f"{type(self).__name__}: dropout", dropout)
+        if dropout and num_layers == 1:
+            warnings.warn(
+                f"{type(self).__name__}: dropout={dropout} acts between layers, and there is only one", stacklevel=3
+            )
         self.num_layers, self.batch_first = num_layers, batch_first
+        self.dropout, self.bidirectional = dropout, bidirectional
         for k in range(num_layers):
-            self.add_weights(hidden_size if k else input_size, f"_l{k}")
+            for direction in self.directions:
+                self.add_weights(len(self.directions) * hidden_size if k else input_size, f"_l{k}{direction}")
         self.reset_parameters()
 
-    def forward(self, x: Any, state: Any = None) -> tuple[Tensor, Any]:
-        """A whole sequence.
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """What the names of each direction's weights end in."""
+        return ("", "_reverse") if self.bidirectional else ("",)
+
+    def forward(self, x: Any, state: Any = None, lengths: Any = None, return_gates: bool = False) -> tuple[Any, ...]:
+        """A whole sequence, or a batch of them.
 
         Args:
             x: the input, of shape (T, B, D), with `batch_first` (B, T, D), or of one sequence: (T, D). T >= 1.
-            state: h before the first step, of shape (L, B, H) or (L, H); the LSTM's is (h, c). None: zeros.
+            state: h before the first step, of shape (N, B, H) or (N, H); the LSTM's is (h, c). N counts the layers,
+                or, where bidirectional, the layers' directions: 0 forward, 0 reverse, 1 forward, ... None: zeros.
+            lengths: how many steps of each sequence count, integers in 1..T of shape (B,), in any order; None: all.
+                What x holds beyond them changes nothing; the outputs there are zeros.
+            return_gates: whether to return what each gate and state was at every step.
 
         Returns:
-            h of the last layer at every step, of shape (T, B, H), (B, T, H) or (T, H); and the state after the
-            last step, which has the form of `state`.
+            h of the last layer at every step, of shape (T, B, H), (B, T, H) or (T, H), where bidirectional 2 H long,
+            forward and reverse; the state after each sequence's last step, which has the form of `state`; and with
+            `return_gates` a dict by letter, the LSTM's "h", "c", "i", "f", "g", "o", the GRU's "h", "r", "z", "n",
+            of tensors of shape (N, T, B, H), (N, B, T, H) or (N, T, H).
 
         Raises:
-            ValueError, TypeError: shapes or dtypes that are not these, or not the parameters'.
+            ValueError, TypeError, DeviceError: shapes, dtypes or devices that are not these, or not the parameters'.
         """
         x = self.checked_input(x, "B, T, D" if self.batch_first else "T, B, D", "T, D")
         time = 1 if self.batch_first and x.ndim == 3 else 0
-        if not x.shape[time]:
+        T, batch = x.shape[time], x.shape[:time] + x.shape[time + 1 : -1]  # (B,) or ()
+        if not T:
             raise ValueError(f"{type(self).__name__}: expected at least one step, got x of shape {x.shape}")
-        batch = x.shape[:time] + x.shape[time + 1 : -1]  # (B,) or ()
-        state = self.checked_state(state, (self.num_layers, *batch, self.hidden_size), x)
-        finals = []
-        for k, initial in enumerate(zip(*map(mg.unstack, state), strict=True)):
-            weights = self.weights(f"_l{k}")
-            bias, *recurrent = self.kind.prepare(weights)
-            x, final = unroll(self.kind.step, F.linear(x, weights.weight_ih, bias), initial, recurrent, time)
-            finals.append(final)
-        return x, bare(tuple(map(mg.stack, zip(*finals, strict=True))))
+        state = self.checked_state(state, (self.num_layers * len(self.directions), *batch, self.hidden_size), x)
+        running = None if lengths is None else move(self.running(lengths, T, batch), x.device)  # (T, B, 1)
+
+        def kept(values: Tensor) -> Tensor:  # zeros beyond the lengths, whatever was there, and no gradient
+            return values if running is None else mg.where(mg.swapaxes(running, 0, time), values, 0.0)
+
+        x, initials = kept(x), zip(*map(mg.unstack, state), strict=True)
+        runs = []
+        for k in range(self.num_layers):
+            if k:
+                x = F.dropout(x, self.dropout, self.training)
+            layer = [self.run(f"_l{k}{direction}", x, next(initials), time, running) for direction in self.directions]
+            outputs = [mg.stack([h for h, *_ in trace], axis=time) for trace, _ in layer]
+            x = kept(outputs[0] if len(outputs) == 1 else mg.concatenate(outputs, axis=-1))
+            runs += layer
+        traces, finals = zip(*runs, strict=True)
+        final = bare(tuple(map(mg.stack, zip(*finals, strict=True))))
+        if not return_gates:
+            return x, final
+        histories = [[mg.stack(steps, axis=time) for steps in zip(*trace, strict=True)] for trace in traces]
+        gates = map(mg.stack, zip(*histories, strict=True))  # (N, T, B, H) each
+        return x, final, dict(zip(self.kind.states + self.kind.gates, map(kept, gates), strict=True))
+
+    def run(self, suffix: str, x: Tensor, state: State, time: int, running: Array | None) -> tuple[list[Any], State]:
+        """One direction of one layer over a sequence: what `unroll` gives."""
+        weights = self.weights(suffix)
+        bias, *recurrent = self.kind.prepare(weights)
+        steps = mg.unstack(F.linear(x, weights.weight_ih, bias), axis=time)  # T of (B, G H)
+        return unroll(self.kind.step, list(steps), state, recurrent, suffix.endswith("_reverse"), running)
+
+    def running(self, lengths: Any, T: int, batch: tuple[int, ...]) -> np.ndarray:
+        """Where the sequences are not over yet, of shape (T, B, 1); ValueError or TypeError for wrong lengths."""
+        name, steps = type(self).__name__, to_numpy(to_array(lengths))
+        if steps.dtype.kind not in "iu":
+            raise TypeError(f"{name}: expected lengths to be integers, got dtype {steps.dtype}")
+        if not batch or steps.shape != batch:
+            expected = f"of shape {batch}, one for each sequence" if batch else "None for a single sequence"
+            raise ValueError(f"{name}: expected lengths {expected}, got shape {steps.shape}")
+        for i, n in enumerate(steps):
+            if not 1 <= n <= T:
+                mend = "" if n else "; leave empty sequences out of the batch"
+                raise ValueError(f"{name}: expected lengths in 1..T, T = {T}, got {n} for sequence {i}{mend}")
+        return np.arange(T)[:, None, None] < steps[:, None]
 
 
 def unroll(
-    step: Callable[..., State], x: Tensor, state: State, recurrent: list[Any], time: int
-) -> tuple[Tensor, State]:
-    """Run a step over a sequence: h of every step, and the last state."""
-    outputs = []
-    for t, x_t in enumerate(mg.unstack(x, axis=time)):
+    step: Callable[..., tuple[State, Gates]],
+    x: list[Tensor],
+    state: State,
+    recurrent: list[Any],
+    reverse: bool = False,
+    running: Array | None = None,
+) -> tuple[list[tuple[Tensor, ...]], State]:
+    """Run a step over a sequence.
+
+    Args:
+        x: what the input adds to the gates at each step, T tensors of shape (B, G H).
+        running: where a sequence is not over yet, of shape (T, B, 1); elsewhere its state stays as it is, so that
+            its last state comes out at the end, and in reverse its first step finds the initial one. None: everywhere.
+
+    Returns:
+        (*state, *gates) after each step, in the order of x, and the state after the last step run.
+    """
+    trace = []
+    steps = list(enumerate(x))
+    for t, x_t in reversed(steps) if reverse else steps:
         with scope(f"t={t}"):
-            state = step(x_t, state, *recurrent)
-        outputs.append(state[0])
-    return mg.stack(outputs, axis=time), state
+            new, gates = step(x_t, state, *recurrent)
+            if running is not None:
+                new = tuple(mg.where(running[t], after, before) for after, before in zip(new, state, strict=True))
+            state = new
+        trace.append((*state, *gates))
+    return trace[::-1] if reverse else trace, state
 
 
 def bare(state: State) -> Any:
@@ -330,7 +278,7 @@ def bare(state: State) -> Any:
 
 
 class RNNCell(RecurrentCell):
-    """One step of a vanilla recurrent network; the equation stands with `rnn_step`.
+    """One step of a vanilla recurrent network; the equation stands with `nn.steps.rnn_step`.
 
     Args:
         input_size, hidden_size: D and H.
@@ -348,23 +296,32 @@ class RNNCell(RecurrentCell):
 
 
 class LSTMCell(RecurrentCell):
-    """One step of a long short-term memory; the equations stand with `lstm_step`.
+    """One step of a long short-term memory; the equations stand with `nn.steps.lstm_step`.
 
     Args:
         input_size, hidden_size: D and H.
         bias: False leaves both biases out.
+        forget_bias: as in `LSTM`.
 
     >>> h, c = LSTMCell(3, 4)(mg.tensor([[0.0, 1.0, 0.0]]))
     >>> c.shape
     (1, 4)
     """
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, *, forget_bias: float | None = None
+    ) -> None:
+        self.forget_bias = forget_bias
         super().__init__(LONG_SHORT_TERM_MEMORY, input_size, hidden_size, bias)
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters from U(-k, k), k = 1 / sqrt(H), and set the forget gate's bias."""
+        super().reset_parameters()
+        set_forget_bias(self, self.forget_bias)
 
 
 class GRUCell(RecurrentCell):
-    """One step of a gated recurrent unit; the equations stand with `gru_step` and `gru_step_chung`.
+    """One step of a gated recurrent unit; the equations stand with `GRU`, and `repr` shows them.
 
     Args:
         input_size, hidden_size: D and H.
@@ -380,9 +337,13 @@ class GRUCell(RecurrentCell):
         self.variant = variant
         super().__init__(chosen(GATED_UNIT, "variant", variant), input_size, hidden_size, bias)
 
+    def extra_repr(self) -> str:
+        """The arguments that are not the defaults, and the variant's equations."""
+        return f"{super().extra_repr()}\n{equations(self.kind.step)}"
+
 
 class RNN(RecurrentLayers):
-    """Layers of a vanilla recurrent network; the equation stands with `rnn_step`.
+    """Layers of a vanilla recurrent network; the equation stands with `nn.steps.rnn_step`.
 
     Args:
         input_size, hidden_size: D and H.
@@ -390,6 +351,9 @@ class RNN(RecurrentLayers):
         nonlinearity: "tanh" or "relu".
         bias: False leaves both biases of each layer out.
         batch_first: sequences are (B, T, D), not (T, B, D); the state is (L, B, H) all the same.
+        dropout: probability with which, in training, an element that goes from one layer to the next is zeroed.
+        bidirectional: each layer has a second set of weights, which reads the sequence from its end; the next layer
+            gets both.
 
     >>> outputs, h = RNN(3, 4)(mg.tensor([[[0.0, 1.0, 0.0]]] * 5))
     >>> outputs.shape, h.shape
@@ -404,18 +368,31 @@ class RNN(RecurrentLayers):
         nonlinearity: str = "tanh",
         bias: bool = True,
         batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
     ) -> None:
         self.nonlinearity = nonlinearity
         kind = chosen(ELMAN, "nonlinearity", nonlinearity)
-        super().__init__(kind, input_size, hidden_size, num_layers, bias, batch_first)
+        super().__init__(kind, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
 
 
 class LSTM(RecurrentLayers):
-    """Layers of a long short-term memory; the equations stand with `lstm_step`, arguments with `RNN`.
+    """Layers of a long short-term memory; the equations stand with `nn.steps.lstm_step`.
+
+    Args:
+        forget_bias: b_f at first, before anything is learned: 1 keeps the memory open, so that gradients reach far
+            back. None: drawn as all parameters are. The other arguments stand with `RNN`.
+
+    The forget gate's bias: Jozefowicz, Zaremba, Sutskever, An empirical exploration of recurrent network
+    architectures, 2015.
 
     >>> outputs, (h, c) = LSTM(3, 4, num_layers=2)(mg.tensor([[[0.0, 1.0, 0.0]]] * 5))
     >>> outputs.shape, c.shape
     ((5, 1, 4), (2, 1, 4))
+    >>> short_and_long = mg.tensor([[[0.0, 1.0, 0.0]] * 2] * 5)  # (T, B, D) = (5, 2, 3)
+    >>> outputs, _, gates = LSTM(3, 4)(short_and_long, lengths=[2, 5], return_gates=True)
+    >>> gates["f"].shape, outputs.data[2:, 0].any()
+    ((1, 5, 2, 4), np.False_)
     """
 
     def __init__(
@@ -425,19 +402,53 @@ class LSTM(RecurrentLayers):
         num_layers: int = 1,
         bias: bool = True,
         batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        forget_bias: float | None = None,
     ) -> None:
-        super().__init__(LONG_SHORT_TERM_MEMORY, input_size, hidden_size, num_layers, bias, batch_first)
+        self.forget_bias = forget_bias
+        kind = LONG_SHORT_TERM_MEMORY
+        super().__init__(kind, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters from U(-k, k), k = 1 / sqrt(H), and set the forget gate's bias."""
+        super().reset_parameters()
+        set_forget_bias(self, self.forget_bias)
 
 
 class GRU(RecurrentLayers):
-    """Layers of a gated recurrent unit; the equations stand with `gru_step` and `gru_step_chung`.
+    """Layers of a gated recurrent unit, in either of its variants; `repr` shows the variant's equations.
+
+        r = sigmoid(W_xr x + W_hr h + b_r)                 reset gate
+        z = sigmoid(W_xz x + W_hz h + b_z)                 update gate
+
+    "cudnn", as PyTorch has it: r multiplies the recurrent product, and z keeps h.
+
+        n = tanh(W_xn x + b_xn + r * (W_hn h + b_hn))
+        h' = (1 - z) * n + z * h
+
+    "chung", as the lecture has it: r multiplies h before the product, and z lets n in.
+
+        n = tanh(W_xn x + W_hn (r * h) + b_n)              the lecture's h~
+        h' = (1 - z) * h + z * n
+
+    Source: Chung et al., Empirical evaluation of gated recurrent neural networks on sequence modeling, 2014.
 
     Args:
-        variant: "cudnn", PyTorch's, or "chung", the lecture's; the others stand with `RNN`.
+        variant: "cudnn" or "chung"; the other arguments stand with `RNN`.
 
     >>> outputs, h = GRU(3, 4)(mg.tensor([[0.0, 1.0, 0.0]] * 5))
     >>> outputs.shape, h.shape
     ((5, 4), (1, 4))
+    >>> GRU(3, 4, variant="chung")
+    GRU(
+      3, 4, variant=chung
+      r = sigmoid(W_xr x + W_hr h + b_r)          reset gate
+      z = sigmoid(W_xz x + W_hz h + b_z)          update gate
+      n = tanh(W_xn x + W_hn (r * h) + b_n)       the lecture's h~
+      h' = (1 - z) * h + z * n
+    )
     """
 
     def __init__(
@@ -447,9 +458,29 @@ class GRU(RecurrentLayers):
         num_layers: int = 1,
         bias: bool = True,
         batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
         *,
         variant: str = "cudnn",
     ) -> None:
         self.variant = variant
         kind = chosen(GATED_UNIT, "variant", variant)
-        super().__init__(kind, input_size, hidden_size, num_layers, bias, batch_first)
+        super().__init__(kind, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
+
+    def extra_repr(self) -> str:
+        """The arguments that are not the defaults, and the variant's equations."""
+        return f"{super().extra_repr()}\n{equations(self.kind.step)}"
+
+
+def set_forget_bias(module: Recurrent, value: float | None) -> None:
+    """Make b_f one value, all of it in `bias_ih`; ValueError where there are no biases."""
+    if value is None:
+        return
+    if not module.bias:
+        raise ValueError(f"{type(module).__name__}: expected bias=True with forget_bias={value}, got bias=False")
+    forget = slice(module.hidden_size, 2 * module.hidden_size)  # i f g o
+    for name, parameter in module.named_parameters():
+        if name.startswith("bias"):
+            bias = parameter.numpy().copy()
+            bias[forget] = value if name.startswith("bias_ih") else 0.0
+            init.copy_(parameter, bias)

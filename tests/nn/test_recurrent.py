@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import minigrad as mg
 import nn
 from minigrad.graph import Node
+from nn.steps import gru_step_chung
 
 TOLERANCE = dict(rtol=1e-9, atol=1e-9)  # float64, and sums of a few terms in another order
 
@@ -31,26 +32,41 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def numpy_step(kind: str, x: np.ndarray, state: Any, W: np.ndarray, U: np.ndarray, b: np.ndarray, d: np.ndarray) -> Any:
-    """The next state, by the lecture's equations, gate by gate: W, b for the input, U, d for the hidden values."""
-    h = state[0]
+    """State and gates by letter, by the lecture's equations, gate by gate: W, b for the input, U, d for the hidden."""
+    h = state["h"]
     blocks = U.shape[0] // U.shape[1]
     W, U, b, d = (np.split(array, blocks) for array in (W, U, b, d))
     a = [x @ W[k].T + b[k] for k in range(blocks)]  # what comes from below
     r = [h @ U[k].T + d[k] for k in range(blocks)]  # what comes from before
     if kind == "RNN":
-        return (np.tanh(a[0] + r[0]),)
+        return {"h": np.tanh(a[0] + r[0])}
     if kind == "RNN relu":
-        return (np.maximum(a[0] + r[0], 0),)
+        return {"h": np.maximum(a[0] + r[0], 0)}
     if kind == "LSTM":
         i, f, o = (sigmoid(a[k] + r[k]) for k in (0, 1, 3))
-        c = f * state[1] + i * np.tanh(a[2] + r[2])
-        return o * np.tanh(c), c
+        g = np.tanh(a[2] + r[2])
+        c = f * state["c"] + i * g
+        return {"h": o * np.tanh(c), "c": c, "i": i, "f": f, "g": g, "o": o}
     reset, z = sigmoid(a[0] + r[0]), sigmoid(a[1] + r[1])
     if kind == "GRU":
         n = np.tanh(a[2] + reset * r[2])
-        return ((1 - z) * n + z * h,)
+        return {"h": (1 - z) * n + z * h, "r": reset, "z": z, "n": n}
     n = np.tanh(a[2] + (reset * h) @ U[2].T + d[2])
-    return ((1 - z) * h + z * n,)
+    return {"h": (1 - z) * h + z * n, "r": reset, "z": z, "n": n}
+
+
+def numpy_run(kind: str, layer: Any, suffix: str, x: np.ndarray, state: Any) -> list[Any]:
+    """State and gates after each step of one sequence x, (T, D), in one direction of one layer."""
+    H = layer.hidden_size
+    W, U = (getattr(layer, f"{name}{suffix}").data for name in ("weight_ih", "weight_hh"))
+    biases = [getattr(layer, name + suffix).data if layer.bias else np.zeros(len(U)) for name in ("bias_ih", "bias_hh")]
+    reverse = suffix.endswith("_reverse")
+    state = state or {"h": np.zeros(H), "c": np.zeros(H)}
+    steps = []
+    for x_t in x[::-1] if reverse else x:
+        state = numpy_step(kind, x_t, state, W, U, *biases)
+        steps.append(state)
+    return steps[::-1] if reverse else steps
 
 
 def make(kind: str, *sizes: int, cell: bool = False, **options: Any) -> Any:
@@ -81,28 +97,90 @@ inputs = mg.tensor(np.random.default_rng(0).normal(size=(T, B, D)))
 def test_layers_follow_the_equations(kind: str, data: st.DataObject) -> None:
     T, D, H, L = (data.draw(st.integers(1, 3), label=name) for name in "TDHL")
     batch = data.draw(st.sampled_from([(), (0,), (1,), (3,)]), label="batch")
-    bias = data.draw(st.booleans(), label="bias")
-    layer = make(kind, D, H, L, bias=bias)
+    bias, bidirectional = (data.draw(st.booleans(), label=name) for name in ("bias", "bidirectional"))
+    layer = make(kind, D, H, L, bias=bias, bidirectional=bidirectional)
     x = np.random.default_rng(T).normal(size=(T, *batch, D))
-    state = states(kind, L, *batch, H) if data.draw(st.booleans(), label="state") else None
-    outputs, final = layer(x, state)
+    directions = ["", "_reverse"] if bidirectional else [""]
+    given_state = states(kind, L * len(directions), *batch, H) if data.draw(st.booleans(), label="state") else None
+    lengths = None
+    if batch and data.draw(st.booleans(), label="lengths"):
+        lengths = data.draw(st.lists(st.integers(1, T), min_size=batch[0], max_size=batch[0]), label="lengths")
+        lengths = np.array(lengths, int)
+    outputs, final, gates = layer(x, given_state, lengths, return_gates=True)
 
-    below = list(x)
-    finals = []
-    for k in range(L):
-        weights = [getattr(layer, f"{name}_l{k}").data for name in ("weight_ih", "weight_hh")]
-        biases = [getattr(layer, f"{name}_l{k}").data if bias else np.zeros(len(weights[0])) for name in
-                  ("bias_ih", "bias_hh")]  # fmt: skip
-        s = [np.zeros((*batch, H))] * 2 if state is None else [part[k] for part in parts(state)]
-        steps = []
-        for x_t in below:
-            s = numpy_step(kind, x_t, s, *weights, *biases)
-            steps.append(s[0])
-        below = steps
-        finals.append(s)
-    np.testing.assert_allclose(outputs.data, np.stack(below), **TOLERANCE)
-    for i, part in enumerate(parts(final)):
-        np.testing.assert_allclose(part, np.stack([s[i] for s in finals]), **TOLERANCE)
+    for b in np.ndindex(batch):  # each sequence on its own
+        n = lengths[b] if lengths is not None else T
+        below = x[(slice(n), *b)]
+        for k in range(L):
+            runs = []
+            for direction in directions:
+                i = k * len(directions) + len(runs)
+                initial = None
+                if given_state is not None:
+                    initial = dict(zip("hc", (part[(i, *b)] for part in parts(given_state)), strict=False))
+                runs.append(numpy_run(kind, layer, f"_l{k}{direction}", below, initial))
+                last = runs[-1][-1 if direction == "" else 0]
+                for letter, part in zip("hc", parts(final), strict=False):
+                    np.testing.assert_allclose(part[(i, *b)], last[letter], **TOLERANCE)
+                assert list(gates) == list(last)
+                for letter, values in gates.items():
+                    expected = [step[letter] for step in runs[-1]] + [np.zeros(H)] * (T - n)
+                    np.testing.assert_allclose(values.data[(i, slice(None), *b)], expected, **TOLERANCE)
+            below = np.concatenate([[step["h"] for step in run] for run in runs], axis=-1)
+        np.testing.assert_allclose(outputs.data[(slice(n), *b)], below, **TOLERANCE)
+        assert not outputs.data[(slice(n, None), *b)].any()
+
+
+@every_kind
+@settings(max_examples=20)
+@given(st.permutations([1, 2, 3, 4, 4, 2]), st.booleans(), st.booleans())
+def test_what_lies_beyond_the_lengths_changes_nothing(kind: str, lengths: list[int], two: bool, swapped: bool) -> None:
+    layer = make(kind, D, H, L, bidirectional=two, batch_first=swapped)
+    over = np.arange(T)[:, None] >= np.array(lengths)  # (T, B)
+    results = []
+    for padding in (0.0, np.nan):
+        x = mg.tensor(np.where(over[..., None], padding, inputs.data), requires_grad=True)
+        outputs, final = layer(mg.swapaxes(x, 0, 1) if swapped else x, lengths=lengths)
+        loss = mg.sum(outputs * outputs) + sum(mg.sum(s * s) for s in (final if kind == "LSTM" else [final]))
+        gradients = mg.grad(loss, [x, *layer.parameters()])
+        assert not gradients[0].data[over].any()
+        results.append([outputs.data, *parts(final), *[g.data for g in gradients]])
+    for zeros, nans in zip(*results, strict=True):
+        np.testing.assert_array_equal(zeros, nans)
+
+
+def test_dropout_acts_between_layers_in_training_alone() -> None:
+    layer = make("LSTM", D, H, L, dropout=1.0)
+    silent = make("LSTM", H, H)
+    silent.load_state_dict({k.replace("_l1", "_l0"): v for k, v in layer.state_dict().items() if k.endswith("_l1")})
+    close(layer(inputs)[0], silent(np.zeros((T, B, H)))[0])  # the second layer hears nothing, the outputs are whole
+    plain = make("LSTM", D, H, L)
+    plain.load_state_dict(layer.state_dict())
+    close(layer.eval()(inputs)[0], plain(inputs)[0])
+    with pytest.warns(UserWarning, match=r"GRU: dropout=0\.5 acts between layers, and there is only one"):
+        nn.GRU(D, H, dropout=0.5)
+
+
+@pytest.mark.parametrize("cell", [False, True])
+@given(st.floats(-5, 5))
+def test_forget_bias_is_the_sum_of_both_biases(cell: bool, value: float) -> None:
+    module = make("LSTM", D, H, *([] if cell else [L]), cell=cell, forget_bias=value)
+    biases = [p.data for name, p in module.named_parameters() if name.startswith("bias")]
+    assert len(biases) == (2 if cell else 2 * L)
+    for ih, hh in zip(biases[::2], biases[1::2], strict=True):
+        assert (ih + hh)[H : 2 * H] == pytest.approx(np.full(H, value))
+        assert np.delete(ih + hh, np.s_[H : 2 * H]).std() > 0
+    with pytest.raises(ValueError, match="expected bias=True with forget_bias=1, got bias=False"):
+        make("LSTM", D, H, cell=cell, bias=False, forget_bias=1)
+
+
+@pytest.mark.parametrize("variant", ["cudnn", "chung"])
+def test_repr_shows_the_equations_of_a_gru(variant: str) -> None:
+    model = nn.Sequential(nn.GRU(D, H, bidirectional=True, variant=variant), nn.GRUCell(D, H, variant=variant))
+    candidate = {"cudnn": "r * (W_hn h + b_hn)", "chung": "W_hn (r * h) + b_n"}[variant]
+    assert repr(model).count(candidate) == 2
+    assert "(0): GRU(\n    3, 5, bidirectional=True" in repr(model)
+    assert all(line.startswith("    ") for line in repr(model).splitlines() if "=" in line)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "RNN relu"])  # whose slopes have jumps
@@ -252,6 +330,60 @@ def test_other_dtypes_are_refused(kind: str, dtype: str) -> None:
         layer(inputs, wrong)
 
 
+@every_kind
+def test_other_devices_are_refused(kind: str) -> None:
+    layer, state = make(kind, D, H, L), states(kind, L, B, H)
+    with pytest.raises(mg.DeviceError, match="expected x on the parameters' device cpu, got strict"):
+        layer(inputs.to("strict"))
+    wrong = tuple(s.to("strict") for s in state) if kind == "LSTM" else state.to("strict")
+    with pytest.raises(mg.DeviceError, match="expected state h on the parameters' device cpu, got strict"):
+        layer(inputs, wrong)
+
+
+@every_kind
+@pytest.mark.parametrize(
+    ("lengths", "error", "expected"),
+    [
+        ([4, 3, 2, 1, 0, 1], ValueError, r"lengths in 1\.\.T, T = 4, got 0 for sequence 4; leave empty"),
+        ([4, -3, 2, 1, 0, 1], ValueError, "got -3 for sequence 1$"),
+        ([4, 3, 5, 1, 0, 1], ValueError, "got 5 for sequence 2$"),
+        ([4, 3], ValueError, r"expected lengths of shape \(6,\), one for each sequence, got shape \(2,\)"),
+        (4, ValueError, r"got shape \(\)"),
+        ([[4]] * 6, ValueError, r"got shape \(6, 1\)"),
+        ([4.0] * 6, TypeError, "expected lengths to be integers, got dtype float"),
+        ([True] * 6, TypeError, "expected lengths to be integers, got dtype bool"),
+    ],
+)
+def test_bad_lengths_are_refused(kind: str, lengths: Any, error: type[Exception], expected: str) -> None:
+    with pytest.raises(error, match=expected):
+        make(kind, D, H)(inputs, lengths=lengths)
+
+
+def test_a_single_sequence_has_no_lengths() -> None:
+    with pytest.raises(ValueError, match="expected lengths None for a single sequence, got shape"):
+        make("GRU", D, H)(inputs[:, 0], lengths=[T])
+
+
+def test_lengths_may_be_a_tensor_on_any_device(device: str) -> None:
+    layer = make("LSTM", D, H, L, bidirectional=True)
+    lengths = np.array([1, 4, 2, 3, 4, 1])
+    expected, _ = layer(inputs, lengths=lengths)
+    layer.to(device)
+    for given_lengths in (lengths, mg.tensor(lengths), mg.tensor(lengths, device=device)):
+        outputs, _ = layer(inputs.to(device), lengths=given_lengths)
+        np.testing.assert_allclose(outputs.numpy(), expected.data, **TOLERANCE)
+
+
+def test_a_step_alone_is_a_function_of_tensors() -> None:
+    (h,), (r, _, n) = gru_step_chung(
+        mg.tensor(np.zeros((B, 3 * H))), (mg.tensor(np.ones((B, H))),), mg.tensor(np.zeros((H, 2 * H))),
+        mg.tensor(np.zeros((H, H))),
+    )  # fmt: skip
+    assert (h.data == 0.5).all()
+    assert (r.data == 0.5).all()
+    assert not n.data.any()
+
+
 def test_a_state_of_one_part_is_refused_by_the_lstm() -> None:
     with pytest.raises(TypeError, match=r"LSTM: expected state to be a tuple \(h, c\), got a Tensor"):
         make("LSTM", D, H, 2)(inputs, mg.tensor(np.zeros((2, B, H))))
@@ -264,6 +396,8 @@ def test_arguments_out_of_range_are_refused() -> None:
         nn.RNN(3, 4, nonlinearity="gelu")
     with pytest.raises(ValueError, match="variant: expected 'cudnn' or 'chung', got 'cho'"):
         nn.GRUCell(3, 4, variant="cho")
+    with pytest.raises(ValueError, match=r"RNN: dropout: expected a probability in \[0, 1\], got 2"):
+        nn.RNN(3, 4, 2, dropout=2)
     for sizes, name in [((0, 4), "input_size"), ((3, 0), "hidden_size"), ((3, 4, 0), "num_layers")]:
         with pytest.raises(ValueError, match=f"LSTM: expected {name} of at least 1, got 0"):
             nn.LSTM(*sizes)

@@ -1,0 +1,176 @@
+"""The equations of recurrent networks: one step of each, and the table that tells one from another.
+
+A step is a plain function: what the input adds to the gates, the state and the recurrent weights, to the next
+state and the gates. `nn.recurrent` runs it over sequences.
+
+    T steps   B batch   D input   H hidden   G H rows of the weights: H for each gate
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import minigrad as mg
+from minigrad import Tensor
+
+from .module import Parameter
+
+State: TypeAlias = tuple[Tensor, ...]  # (h,) or (h, c)
+Gates: TypeAlias = tuple[Tensor, ...]  # after their sigmoid or tanh, in the order of the weights
+
+
+def rnn_step(
+    x: Tensor, state: State, W: Tensor, nonlinearity: Callable[[Tensor], Tensor] = mg.tanh
+) -> tuple[State, Gates]:
+    """One step of a vanilla recurrent network.
+
+        h' = tanh(W_xh x + W_hh h + b)
+
+    Source: Elman, Finding structure in time, 1990.
+
+    Args:
+        x: W_xh x + b, of shape (B, H).
+        state: (h,), of shape (B, H).
+        W: W_hh transposed, of shape (H, H).
+    """
+    (h,) = state
+    return (nonlinearity(x + h @ W),), ()
+
+
+def lstm_step(x: Tensor, state: State, W: Tensor) -> tuple[State, Gates]:
+    """One step of a long short-term memory.
+
+        i = sigmoid(W_xi x + W_hi h + b_i)          input gate
+        f = sigmoid(W_xf x + W_hf h + b_f)          forget gate
+        g = tanh(W_xg x + W_hg h + b_g)             candidate
+        o = sigmoid(W_xo x + W_ho h + b_o)          output gate
+        c' = f * c + i * g
+        h' = o * tanh(c')
+
+    Source: Hochreiter, Schmidhuber, Long short-term memory, 1997; the forget gate: Gers et al., 2000.
+
+    Args:
+        x: W_x x + b, of shape (B, 4 H).
+        state: (h, c), each of shape (B, H).
+        W: W_h transposed, of shape (H, 4 H).
+    """
+    h, c = state
+    i, f, g, o = mg.split(x + h @ W, 4, axis=-1)  # (B, 4 H) -> (B, H) each
+    i, f, g, o = mg.sigmoid(i), mg.sigmoid(f), mg.tanh(g), mg.sigmoid(o)
+    c = f * c + i * g
+    return (o * mg.tanh(c), c), (i, f, g, o)
+
+
+def gru_step(x: Tensor, state: State, W: Tensor, b: Tensor | None = None) -> tuple[State, Gates]:
+    """One step of a gated recurrent unit as cuDNN and PyTorch have it: r multiplies the recurrent product.
+
+        r = sigmoid(W_xr x + W_hr h + b_r)          reset gate
+        z = sigmoid(W_xz x + W_hz h + b_z)          update gate
+        n = tanh(W_xn x + b_xn + r * (W_hn h + b_hn))
+        h' = (1 - z) * n + z * h
+
+    Args:
+        x: W_x x + b_x for r, z, n, of shape (B, 3 H).
+        state: (h,), of shape (B, H).
+        W: W_h transposed, of shape (H, 3 H).
+        b: b_h, of shape (3 H,), or None.
+    """
+    (h,) = state
+    H = h.shape[-1]
+    recurrent = h @ W if b is None else h @ W + b  # (B, 3 H)
+    x_rz, x_n = mg.split(x, [2 * H], axis=-1)
+    h_rz, h_n = mg.split(recurrent, [2 * H], axis=-1)
+    r, z = mg.split(mg.sigmoid(x_rz + h_rz), 2, axis=-1)
+    n = mg.tanh(x_n + r * h_n)
+    return (n + z * (h - n),), (r, z, n)
+
+
+def gru_step_chung(x: Tensor, state: State, W_rz: Tensor, W_n: Tensor) -> tuple[State, Gates]:
+    """One step of a gated recurrent unit as the lecture has it: r multiplies h before the product.
+
+        r = sigmoid(W_xr x + W_hr h + b_r)          reset gate
+        z = sigmoid(W_xz x + W_hz h + b_z)          update gate
+        n = tanh(W_xn x + W_hn (r * h) + b_n)       the lecture's h~
+        h' = (1 - z) * h + z * n
+
+    Source: Chung et al., Empirical evaluation of gated recurrent neural networks on sequence modeling, 2014.
+
+    Args:
+        x: W_x x + b for r, z, n, of shape (B, 3 H).
+        state: (h,), of shape (B, H).
+        W_rz, W_n: W_h transposed, of shapes (H, 2 H) and (H, H).
+    """
+    (h,) = state
+    x_rz, x_n = mg.split(x, [2 * h.shape[-1]], axis=-1)
+    r, z = mg.split(mg.sigmoid(x_rz + h @ W_rz), 2, axis=-1)
+    n = mg.tanh(x_n + (r * h) @ W_n)
+    return (h + z * (n - h),), (r, z, n)
+
+
+# ------------------------------------------------------------------------------------------------ the table of them
+
+
+class Weights(NamedTuple):
+    """What one layer learns, as PyTorch keeps it."""
+
+    weight_ih: Parameter  # (G H, D)
+    weight_hh: Parameter  # (G H, H)
+    bias_ih: Parameter | None  # (G H,)
+    bias_hh: Parameter | None
+
+
+def biases_joined(weights: Weights) -> tuple[Tensor | None, Tensor]:
+    """Both biases added to the input's product, which is one addition a sequence, not one a step."""
+    if weights.bias_ih is None:
+        return None, weights.weight_hh.T
+    return weights.bias_ih + weights.bias_hh, weights.weight_hh.T
+
+
+def biases_apart(weights: Weights) -> tuple[Tensor | None, Tensor, Tensor | None]:
+    """The recurrent bias left to the step, which multiplies it."""
+    return weights.bias_ih, weights.weight_hh.T, weights.bias_hh
+
+
+def candidate_apart(weights: Weights) -> tuple[Tensor | None, Tensor, Tensor]:
+    """The recurrent weights of the gates and of the candidate, for two products."""
+    bias, W = biases_joined(weights)
+    H = W.shape[0]
+    W_rz, W_n = mg.split(W, [2 * H], axis=-1)
+    return bias, W_rz, W_n
+
+
+class Kind(NamedTuple):
+    """What tells one recurrent network from another."""
+
+    step: Callable[..., tuple[State, Gates]]
+    prepare: Callable[[Weights], tuple[Any, ...]]  # the bias of the input's product, then what `step` takes
+    blocks: int  # of H rows in the weights
+    states: str  # a letter for each part
+    gates: str
+
+
+ELMAN = {
+    "tanh": Kind(rnn_step, biases_joined, 1, "h", ""),
+    "relu": Kind(partial(rnn_step, nonlinearity=mg.relu), biases_joined, 1, "h", ""),
+}
+LONG_SHORT_TERM_MEMORY = Kind(lstm_step, biases_joined, 4, "hc", "ifgo")
+GATED_UNIT = {
+    "cudnn": Kind(gru_step, biases_apart, 3, "h", "rzn"),
+    "chung": Kind(gru_step_chung, candidate_apart, 3, "h", "rzn"),
+}
+
+
+def chosen(kinds: dict[str, Kind], argument: str, value: str) -> Kind:
+    """The kind of a name; ValueError for another name."""
+    if value not in kinds:
+        raise ValueError(f"{argument}: expected {' or '.join(map(repr, kinds))}, got {value!r}")
+    return kinds[value]
+
+
+def equations(step: Callable[..., Any]) -> str:
+    """The equations in a step's docstring: its indented lines."""
+    description, _, _ = (inspect.getdoc(step) or "").partition("Args:")
+    return inspect.cleandoc("\n".join(line for line in description.splitlines() if line.startswith("    ")))
