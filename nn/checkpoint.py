@@ -1,7 +1,12 @@
-"""Saving and loading arrays by name, in the safetensors format: no code in the file, no half-written files."""
+"""Saving and loading state in the safetensors format: no code in the file, no half-written files.
+
+A flat dict of arrays makes a plain safetensors file, which PyTorch reads as well. Whatever else a state holds, an
+optimizer's groups or a step number, stands as JSON in the file's metadata, where the arrays are named.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,40 +19,143 @@ import safetensors.numpy
 from minigrad.backend import to_numpy
 from minigrad.creation import to_array
 
+STRUCTURE = "minigrad.structure"  # the metadata's name for what is not a flat dict of arrays
+
 
 class CheckpointError(Exception):
     """A file that can't be saved, or that is not the checkpoint it should be."""
 
 
-def save(path: str | Path, state: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
-    """Write arrays by name to a safetensors file, exactly; what was there before stays until all is written.
+def save(path: str | Path, state: Any, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a state to a safetensors file, exactly; what was there before stays until all is written.
 
     Args:
         path: the file; by custom its name ends in .safetensors.
-        state: arrays or tensors by name, as `Module.state_dict` gives them; of any shape and order in memory.
+        state: arrays or tensors by name, as `Module.state_dict` gives them, of any shape and order in memory; or dicts
+            (with strings or integers for keys), lists and tuples of them and of numbers, strings, booleans and None.
         metadata: short texts by name, which `load_metadata` gives back.
 
     Raises:
-        TypeError: names or metadata that are not strings, values that are not arrays, or a dtype that the format
-            has not.
-        ValueError: the name "__metadata__".
+        TypeError: something else in the state, a dtype that the format has not, or metadata that are not strings.
+        ValueError: two arrays whose names are one when written as paths, or a name that belongs to the format.
         CheckpointError: the file can't be written; an older one is untouched.
 
     >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp(), "model.safetensors")
-    >>> save(path, {"weight": np.eye(2)}, {"step": "7"})
-    >>> load(path)["weight"]
-    array([[1., 0.],
-           [0., 1.]])
+    >>> path = Path(tempfile.mkdtemp(), "run.safetensors")
+    >>> save(path, {"step": 7, "model": {"weight": np.eye(2)}})
+    >>> load(path)
+    {'step': 7, 'model': {'weight': array([[1., 0.],
+           [0., 1.]])}}
+    """
+    path, metadata = Path(path), dict(metadata or {})
+    if wrong := [text for pair in metadata.items() for text in pair if not isinstance(text, str)]:
+        raise TypeError(f"save: expected metadata to be strings, got {wrong[0]!r}")
+    arrays: dict[str, np.ndarray] = {}
+    structure = taken_apart(state, "", arrays)
+    if "__metadata__" in arrays or STRUCTURE in metadata:
+        raise ValueError(f"save: the names '__metadata__' and '{STRUCTURE}' belong to the format; choose another")
+    if not is_flat(state):
+        metadata[STRUCTURE] = json.dumps(structure)
+    write(path, safetensors.numpy.save(arrays, metadata or None))
+
+
+def load(path: str | Path) -> Any:
+    """Read what `save` wrote, or any safetensors file: its arrays by name.
+
+    Raises:
+        CheckpointError: the file is missing, cut short, not a safetensors file, or has a dtype NumPy has not.
     """
     path = Path(path)
-    for name in [*state, *(metadata or {}), *(metadata or {}).values()]:
-        if not isinstance(name, str):
-            raise TypeError(f"save: expected names and metadata to be strings, got {name!r}")
-    if "__metadata__" in state:
-        raise ValueError("save: the name '__metadata__' belongs to the format; call the array something else")
-    arrays = {name: plain(name, value) for name, value in state.items()}
-    contents = safetensors.numpy.save(arrays, dict(metadata) if metadata else None)
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (the file is no dict)
+            structure = (file.metadata() or {}).get(STRUCTURE)
+        return arrays if structure is None else put_together(json.loads(structure), arrays)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise unreadable(path, error) from error
+    except (TypeError, AttributeError) as error:  # NumPy knows no such dtype
+        raise CheckpointError(f"{path}: {error}; save its arrays as F32") from error
+    except (ValueError, LookupError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its arrays are whole, but what names them is not ({error})") from error
+
+
+def load_metadata(path: str | Path) -> dict[str, str]:
+    """Read the metadata of a safetensors file; raises as `load` does."""
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            metadata = dict(file.metadata() or {})
+    except (OSError, safetensors.SafetensorError) as error:
+        raise unreadable(Path(path), error) from error
+    metadata.pop(STRUCTURE, None)
+    return metadata
+
+
+# ---------------------------------------------------------------------- states as JSON, with arrays by name
+
+
+def is_flat(state: Any) -> bool:
+    """Whether a state is a dict of arrays by name, which the format has without our help."""
+    return isinstance(state, Mapping) and all(isinstance(k, str) and hasattr(v, "dtype") for k, v in state.items())
+
+
+def taken_apart(state: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
+    """A state as JSON: containers as {kind: contents}, arrays as {"array": name}, which go into `arrays`."""
+
+    def below(key: Any, value: Any) -> Any:
+        return taken_apart(value, f"{name}/{key}" if name else str(key), arrays)
+
+    if hasattr(state, "dtype"):
+        if name in arrays:
+            raise ValueError(f"save: two arrays would both be called {name!r}; rename one of them")
+        arrays[name] = plain(name, state)
+        return {"array": name}
+    if state is None or type(state) in (bool, int, float, str):
+        return state
+    if isinstance(state, Mapping):
+        if wrong := [key for key in state if type(key) not in (int, str)]:
+            raise TypeError(f"save: expected keys of {name or 'the state'} to be strings or integers, got {wrong[0]!r}")
+        return {"dict": [[key, below(key, value)] for key, value in state.items()]}
+    if isinstance(state, list | tuple):
+        kind = "list" if isinstance(state, list) else "tuple"
+        return {kind: [below(i, value) for i, value in enumerate(state)]}
+    raise TypeError(
+        f"save: expected {name or 'the state'} to be an array or a tensor, a number, a string, None, or a dict, "
+        f"list or tuple of these, got {type(state).__name__}"
+    )
+
+
+def put_together(structure: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """The state that `taken_apart` made JSON of; ValueError or LookupError where it can't have."""
+    if not isinstance(structure, dict | list):
+        return structure
+    if not isinstance(structure, dict) or len(structure) != 1:
+        raise ValueError(f"expected {{kind: contents}}, got {structure!r:.40}")
+    ((kind, contents),) = structure.items()
+    if kind == "array" and isinstance(contents, str):
+        return arrays[contents]
+    if not isinstance(contents, list):
+        raise ValueError(f"expected a list of contents, got {contents!r:.40}")
+    if kind == "dict":
+        if not all(isinstance(pair, list) and len(pair) == 2 and type(pair[0]) in (int, str) for pair in contents):
+            raise ValueError("expected pairs of keys and values")
+        return {key: put_together(value, arrays) for key, value in contents}
+    return {"list": list, "tuple": tuple}[kind](put_together(value, arrays) for value in contents)
+
+
+def plain(name: str, value: Any) -> np.ndarray:
+    """A value as a contiguous NumPy array of a dtype that the format has, its shape as it was."""
+    array = to_numpy(to_array(value))
+    if array.dtype.kind not in "biufc" or array.dtype.itemsize > 8:
+        raise TypeError(f"save: {name} has dtype {array.dtype}, which the safetensors format has not")
+    # safetensors reads an array's memory from end to end, whatever its strides; ascontiguousarray has no 0-d arrays
+    return np.ascontiguousarray(array).reshape(array.shape)
+
+
+# ---------------------------------------------------------------------- files
+
+
+def write(path: Path, contents: bytes) -> None:
+    """Write a file whole or not at all; CheckpointError if it can't be."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # same folder, so that it can be renamed
     try:
         with open(temporary, "wb") as file:
@@ -59,43 +167,6 @@ def save(path: str | Path, state: Mapping[str, Any], metadata: Mapping[str, str]
         raise CheckpointError(f"{path}: could not be written ({error.strerror}); an older file is untouched") from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def load(path: str | Path) -> dict[str, np.ndarray]:
-    """Read the arrays of a safetensors file by name.
-
-    Raises:
-        CheckpointError: the file is missing, cut short, not a safetensors file, or has a dtype NumPy has not.
-    """
-    path = Path(path)
-    try:
-        return safetensors.numpy.load(path.read_bytes())
-    except KeyError as error:
-        raise CheckpointError(
-            f"{path}: has an array of dtype {error.args[0]}, which NumPy has not; save it as F32"
-        ) from error
-    except (OSError, safetensors.SafetensorError) as error:
-        raise unreadable(path, error) from error
-
-
-def load_metadata(path: str | Path) -> dict[str, str]:
-    """Read the metadata of a safetensors file; raises as `load` does."""
-    try:
-        with safetensors.safe_open(path, framework="np") as file:
-            return dict(file.metadata() or {})
-    except (OSError, safetensors.SafetensorError) as error:
-        raise unreadable(Path(path), error) from error
-
-
-def plain(name: str, value: Any) -> np.ndarray:
-    """A value as a contiguous NumPy array of a dtype that the format has, its shape as it was."""
-    if not hasattr(value, "dtype"):
-        raise TypeError(f"save: expected {name} to be an array or a tensor, got {type(value).__name__}")
-    array = to_numpy(to_array(value))
-    if array.dtype.kind not in "biufc" or array.dtype.itemsize > 8:
-        raise TypeError(f"save: {name} has dtype {array.dtype}, which the safetensors format has not")
-    # safetensors reads an array's memory from end to end, whatever its strides; ascontiguousarray has no 0-d arrays
-    return np.ascontiguousarray(array).reshape(array.shape)
 
 
 def unreadable(path: Path, error: Exception) -> CheckpointError:
