@@ -1,4 +1,4 @@
-"""What a training run leaves behind: its config, log, plot, ladder of samples, drawing and model, in one folder."""
+"""What a training run leaves behind: its config, log, plot, ladder of samples, drawing, model and checkpoint."""
 
 import csv
 import json
@@ -14,45 +14,111 @@ import matplotlib.pyplot as plt
 
 import minigrad as mg
 import nn
+from nn.checkpoint import write
 
 LOG_COLUMNS = ("step", "seconds", "characters", "train_nats", "val_nats")
 
 
 class RunFolder:
-    """A new folder for one run; every method writes one of its files.
+    """The folder of one run; every method writes one of its files.
 
-    Raises FileExistsError if the folder has a run in it already.
+    The checkpoint is the run: it holds the log and the ladder too, from which a resumed run writes these files again.
     """
 
-    def __init__(self, path: Path, config: dict[str, Any]) -> None:
-        if (path / "config.json").exists():
-            raise FileExistsError(f"--out: {path} has a run in it already; name another folder, or remove this one")
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows: list[dict[str, Any]] = []
-        path.mkdir(parents=True, exist_ok=True)
-        (path / "config.json").write_text(
-            json.dumps(config, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8"
-        )
-        with (path / "log.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow(LOG_COLUMNS)
+        self.rows: list[dict[str, Any]] = []  # of the log
+        self.rungs: list[dict[str, Any]] = []  # of the ladder: step, title and text
+
+    # ---- config and checkpoint
+
+    def begin(self, config: dict[str, Any]) -> None:
+        """Write the config of a new run; FileExistsError if there is a run already."""
+        if (self.path / "config.json").exists():
+            raise FileExistsError(
+                f"--out: {self.path} has a run in it already; go on with it by --resume {self.path}, "
+                "name another folder, or remove this one"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(config, indent=2, ensure_ascii=False)
+        write(self.path / "config.json", f"{text}\n".encode("utf-8", "surrogatepass"))
+        self.write_log_and_ladder()
+
+    def config(self) -> dict[str, Any]:
+        """The config of the run in this folder; FileNotFoundError or ValueError where there is none."""
+        path = self.path / "config.json"
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing: expected the folder of a run, as runs/stdlib-lstm")
+        try:
+            config = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
+            if not isinstance(config, dict):
+                raise ValueError(f"a JSON object was expected, not {type(config).__name__}")
+        except ValueError as error:
+            raise ValueError(f"{path}: expected the config of a run, but it is cut short or edited ({error})") from None
+        return config
+
+    def save(self, config: dict[str, Any], state: dict[str, Any]) -> None:
+        """Write the checkpoint: all that a run goes on from."""
+        folder = {"rows": self.rows, "rungs": self.rungs}
+        nn.save(self.path / "checkpoint.safetensors", {"config": config, "folder": folder, **state})
+
+    def load(self, config: dict[str, Any]) -> dict[str, Any] | None:
+        """What `save` was given, once the log and ladder are as they were then; None: nothing was saved yet.
+
+        Raises:
+            CheckpointError: the checkpoint is no checkpoint, or one of another config; it names the field.
+        """
+        path = self.path / "checkpoint.safetensors"
+        if not path.exists():
+            self.write_log_and_ladder()
+            return None
+        state = nn.load(path)
+        saved = state.pop("config", None) if isinstance(state, dict) else None
+        if not isinstance(saved, dict):
+            raise nn.CheckpointError(f"{path}: expected the checkpoint of a run, but it has no config")
+        for name in config.keys() | saved.keys():
+            if config.get(name) != saved.get(name):
+                raise nn.CheckpointError(
+                    f"{path} is of another configuration than config.json: {name} is {saved.get(name)!r:.60} in the "
+                    f"checkpoint and {config.get(name)!r:.60} in the config; put back the one that was changed"
+                )
+        folder = state.pop("folder")
+        self.rows, self.rungs = folder["rows"], folder["rungs"]
+        self.write_log_and_ladder()
+        return state
+
+    def model(self, model: nn.Module) -> None:
+        """Write the model's weights alone, for `sample` and for other programs."""
+        nn.save(self.path / "model.safetensors", model.state_dict())
+
+    # ---- log and ladder
 
     def log(self, **row: Any) -> None:
         """Append a row to log.csv; a missing column stays empty."""
         self.rows.append(row)
         with (self.path / "log.csv").open("a", newline="", encoding="utf-8") as file:
-            rounded = {column: round(value, 4) for column, value in row.items()}
-            csv.DictWriter(file, LOG_COLUMNS).writerow(rounded)
+            csv.DictWriter(file, LOG_COLUMNS).writerow(row)
 
-    def sample(self, title: str, text: str) -> None:
-        """Append a rung to the ladder of samples."""
-        longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    def rung(self, **rung: Any) -> None:
+        """Append a rung to the ladder of samples, samples.md: its step, title and text."""
+        self.rungs.append(rung)
+        longest = max((len(run) for run in re.findall("`+", rung["text"])), default=0)
         fence = "`" * max(3, longest + 1)
-        with (self.path / "samples.md").open("a", encoding="utf-8") as file:
-            file.write(f"## {title}\n\n{fence}text\n{text}\n{fence}\n\n")
+        with (self.path / "samples.md").open("a", encoding="utf-8", errors="replace") as file:
+            file.write(f"## {rung['title']}\n\n{fence}text\n{rung['text']}\n{fence}\n\n")
 
-    def model(self, model: nn.Module) -> None:
-        """Write the model's weights."""
-        nn.save(self.path / "model.safetensors", model.state_dict())
+    def write_log_and_ladder(self) -> None:
+        """Write log.csv and samples.md from the start."""
+        rows, rungs, self.rows, self.rungs = self.rows, self.rungs, [], []
+        with (self.path / "log.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow(LOG_COLUMNS)
+        (self.path / "samples.md").write_text("")
+        for row in rows:
+            self.log(**row)
+        for rung in rungs:
+            self.rung(**rung)
+
+    # ---- pictures
 
     def drawing(self, output: mg.Tensor) -> None:
         """Write the graph of a tensor: graph.gv, and graph.svg where `dot` is installed."""
@@ -63,7 +129,7 @@ class RunFolder:
         except RuntimeError as missing:
             print(f"no graph.svg: {missing}")
 
-    def plot(self, baselines: dict[str, float]) -> None:
+    def plot(self, title: str, baselines: dict[str, float], unit: str) -> None:
         """Write loss.png: training and validation loss against characters read, beside the baselines."""
         figure, axes = plt.subplots(figsize=(10, 6), dpi=128, layout="constrained")
         for column, label, style in (
@@ -75,9 +141,9 @@ class RunFolder:
         for name, nats in baselines.items():
             axes.axhline(nats, color="0.5", linewidth=1, linestyle="--")
             axes.annotate(f"{name} {nats:.2f}", (1, nats), xycoords=("axes fraction", "data"), ha="right", va="bottom")
-        axes.set(xlabel="characters read", ylabel="loss (nats a character)", title=self.path.name, xscale="log")
+        axes.set(xlabel=f"{unit}s read", ylabel=f"loss (nats a {unit})", title=title, xscale="log")
         bits = axes.secondary_yaxis("right", functions=(lambda n: n / math.log(2), lambda b: b * math.log(2)))
-        bits.set_ylabel("bits a character")
+        bits.set_ylabel(f"bits a {unit}")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, loc="lower left")
         figure.savefig(self.path / "loss.png")

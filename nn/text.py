@@ -100,6 +100,39 @@ class Vocabulary:
         return points.tobytes().decode("utf-32-le", "surrogatepass")
 
 
+@dataclass(frozen=True)
+class ByteVocabulary(Vocabulary):
+    """The distinct bytes of a text's UTF-8 form, for models that read bytes: at most 256, in any language.
+
+    Byte b stands in `characters` as the character of code point b. A byte that was no UTF-8 in the file, a lone
+    surrogate in the text (`read_text` with errors="surrogateescape"), is itself again. Bytes that a model
+    strings together to no character are decoded to U+FFFD.
+
+    >>> vocabulary = ByteVocabulary.of("무정")
+    >>> vocabulary.encode("무")
+    array([4, 2, 3])
+    >>> vocabulary.decode([4, 2, 3, 4])
+    '무\N{REPLACEMENT CHARACTER}'
+    """
+
+    @classmethod
+    def of(cls, text: str) -> ByteVocabulary:
+        """Return the vocabulary of a text's bytes; an empty text raises ValueError."""
+        return cls(Vocabulary.of(_bytes_as_characters(text)).characters)
+
+    def encode(self, text: str) -> Ids:
+        """Return the ids of a text's bytes, shape (N,); a byte outside raises ValueError."""
+        return super().encode(_bytes_as_characters(text))
+
+    def decode(self, ids: npt.ArrayLike) -> str:
+        """Return the text of ids of shape (N,); ids outside 0..V-1 raise ValueError."""
+        return super().decode(ids).encode("latin-1").decode("utf-8", "replace")
+
+
+def _bytes_as_characters(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
 def _code_points(text: str) -> npt.NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
@@ -161,10 +194,11 @@ def _hash(path: Path) -> str:
 CORPORA: dict[str, Callable[[], Corpus]] = {"stdlib": standard_library, "hello": hello}
 
 
-def load_corpus(name: str) -> Corpus:
+def load_corpus(name: str, errors: str = "strict") -> Corpus:
     """Return the text and label of a corpus: a name in `CORPORA`, or else the path of a UTF-8 text file.
 
-    Raises ValueError, listing the known names, if `name` is neither, and what `read_text` raises.
+    Raises ValueError, listing the known names, if `name` is neither, and what `read_text`, which gets `errors`,
+    raises.
 
     >>> load_corpus("hello").label
     'the lecture\\'s "hello", repeated'
@@ -175,14 +209,15 @@ def load_corpus(name: str) -> Corpus:
         raise ValueError(
             f"corpus must be {', '.join(CORPORA)} or the path of a text file, but {name!r} is none of them"
         )
-    return Corpus(read_text(name), name)
+    return Corpus(read_text(name, errors), name)
 
 
-def read_text(path: str | Path) -> str:
+def read_text(path: str | Path, errors: str = "strict") -> str:
     """Return the text of a UTF-8 file, its newlines as they stand in it.
 
+    With errors="surrogateescape" any file will do: what is not UTF-8 becomes lone surrogates, for `ByteVocabulary`.
     Raises FileNotFoundError or IsADirectoryError if there is no such file, and ValueError if it is empty
-    or not UTF-8 (lone surrogates included), each naming the path.
+    or not UTF-8 (surrogates included), each naming the path.
     """
     path = Path(path)
     if path.is_dir():
@@ -193,7 +228,7 @@ def read_text(path: str | Path) -> str:
     if not data:
         raise ValueError(f"{path} must hold text, but is empty")
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8", errors)
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} must be UTF-8, but byte {data[error.start]:#04x} at offset {error.start} is not "
@@ -222,6 +257,18 @@ def split(ids: Ids, fraction: float = 0.1) -> tuple[Ids, Ids]:
     return ids[:-validation], ids[-validation:]
 
 
+class Chunk(NamedTuple):
+    """T steps of B parallel streams, as truncated BPTT reads them."""
+
+    x: Ids  # (T, B)
+    y: Ids  # (T, B), the characters that follow; IGNORED where there is none
+    fresh: npt.NDArray[np.bool_]  # (B,), the streams that begin anew here, whose recurrent state is to be reset
+    lengths: Ids | None = None  # (B,), the steps that count, where not all do
+
+
+IGNORED = -100  # a target that adds nothing to the loss: `cross_entropy`'s default
+
+
 class Streams:
     """A text cut into B contiguous streams, read T steps at a time: the chunks of truncated BPTT.
 
@@ -238,21 +285,20 @@ class Streams:
     shorter than one chunk: T B + 1 characters.
 
     >>> streams = Streams(np.arange(14), T=3, B=2)
-    >>> x, y = streams.chunk(1)
-    >>> x.T
+    >>> chunk = streams.chunk(1)
+    >>> chunk.x.T
     array([[ 3,  4,  5],
            [ 9, 10, 11]])
-    >>> y.T
+    >>> chunk.y.T
     array([[ 4,  5,  6],
            [10, 11, 12]])
-    >>> len(streams), [streams.starts_epoch(k) for k in range(4)]
+    >>> len(streams), [bool(streams.chunk(k).fresh.all()) for k in range(4)]
     (2, [True, False, True, False])
     """
 
     def __init__(self, ids: npt.ArrayLike, T: int, B: int) -> None:
         ids = as_ids(ids)
-        if T < 1 or B < 1:
-            raise ValueError(f"T and B must be at least 1, but T = {T} and B = {B}")
+        _check_sizes(T, B)
         N = len(ids)
         if N <= T * B:
             lower = f"lower B to {(N - 1) // T}" if N > T else f"lower T to {max(N - 1, 1)} and B to 1"
@@ -270,16 +316,108 @@ class Streams:
         """The number of chunks in an epoch."""
         return self._chunks
 
-    def __iter__(self) -> Iterator[tuple[Ids, Ids]]:
+    def __iter__(self) -> Iterator[Chunk]:
         """Give the chunks of one epoch in order."""
         return map(self.chunk, range(len(self)))
 
-    def chunk(self, k: int) -> tuple[Ids, Ids]:
-        """Return chunk k, counted on through all epochs: x and the characters that follow, y, each (T, B)."""
+    def chunk(self, k: int) -> Chunk:
+        """Return chunk k, counted on through all epochs; the first of an epoch is fresh."""
         start = k % len(self) * self.T
         steps = slice(start, start + self.T)
-        return np.array(self._x[steps], order="C"), np.array(self._y[steps], order="C")
+        x, y = np.array(self._x[steps], order="C"), np.array(self._y[steps], order="C")
+        return Chunk(x, y, np.full(x.shape[1], start == 0))
 
-    def starts_epoch(self, k: int) -> bool:
-        """Whether chunk k is the first of an epoch: every stream is back at its start, so reset the state."""
-        return k % len(self) == 0
+
+class Documents:
+    """A text of many documents as the chunks of truncated BPTT, each document on its own.
+
+    A document ends with its separator. It is read in pieces of at most T steps, from the character before it (the
+    last of the separator) on; where a document begins, `fresh` says so, and where a piece is shorter than T, `lengths`
+    do. Each of the B streams has its share of the documents, in order, and begins again when it is through.
+
+    ids         integer array of shape (N,)
+    T           steps a chunk, at most
+    B           parallel streams, the batch
+    separator   the ids that end a document, of shape (S,), S >= 1; of repeated ones the last counts
+
+    `len` is the number of chunks after which every stream is through; iterating gives these, with every piece once.
+    Raises ValueError if there are fewer than B documents.
+
+    >>> ids = Vocabulary.of("ab.abcde.").encode("ab.abcde.")
+    >>> chunk = Documents(ids, T=4, B=2, separator=ids[2:3]).chunk(0)
+    >>> chunk.x.T, chunk.y.T
+    (array([[1, 2, 0, 0],
+           [0, 1, 2, 3]]), array([[   2,    0, -100, -100],
+           [   1,    2,    3,    4]]))
+    >>> chunk.fresh, chunk.lengths
+    (array([ True,  True]), array([2, 4]))
+    """
+
+    def __init__(self, ids: npt.ArrayLike, T: int, B: int, separator: npt.ArrayLike) -> None:
+        self._ids, self.T = as_ids(ids), T
+        _check_sizes(T, B)
+        ends = document_ends(self._ids, as_ids(separator))
+        if len(ends) < B:
+            raise ValueError(
+                f"ids must hold a document for each of B = {B} streams, but hold {len(ends)}: "
+                f"lower B{f' to {len(ends)}' if len(ends) else ''}, or use another separator"
+            )
+        starts = np.append(1, ends[:-1])  # nothing comes before the first character, so it is no target
+        pieces = [(start, stop) for first, end in zip(starts, ends, strict=True) for start, stop in _cut(first, end, T)]
+        self._start, self._stop = np.array(pieces, np.int64).T  # (P,)
+        self._fresh = np.isin(self._start, starts)
+        documents = np.flatnonzero(self._fresh)  # (number of documents,), the first piece of each
+        shares = [share[0] for share in np.array_split(documents, B)]
+        self._first = np.array(shares)  # (B,), the first piece of each stream
+        self._count = np.diff([*shares, len(pieces)])  # (B,), how many it has
+
+    def __len__(self) -> int:
+        """The number of chunks after which every stream is through."""
+        return int(self._count.max())
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """Give every piece once; a stream that is through has ignored targets only."""
+        for k in range(len(self)):
+            chunk = self.chunk(k)
+            chunk.y[:, k >= self._count] = IGNORED
+            yield chunk
+
+    def chunk(self, k: int) -> Chunk:
+        """Return chunk k, counted on for ever: each stream's piece k, modulo how many it has."""
+        piece = self._first + k % self._count  # (B,)
+        start, stop = self._start[piece], self._stop[piece]
+        position = start + np.arange(self.T)[:, None]  # (T, B)
+        counts = position < stop
+        position = np.where(counts, position, start)
+        x = np.where(counts, self._ids[position - 1], 0)
+        y = np.where(counts, self._ids[position], IGNORED)
+        return Chunk(x, y, self._fresh[piece], stop - start)
+
+
+def document_ends(ids: Ids, separator: Ids) -> Ids:
+    """Return where the documents of a text end, behind their separators; the text's end is one. Of shape (M,).
+
+    ids         of shape (N,), N >= 2
+    separator   of shape (S,); ValueError if it is empty
+
+    >>> document_ends(np.array([5, 0, 6, 0, 0, 7]), np.array([0]))
+    array([2, 5, 6])
+    """
+    S, N = len(separator), len(ids)
+    if not S:
+        raise ValueError("separator must hold at least one character, but is empty")
+    found = np.zeros(N + 1, bool)
+    if N >= S:
+        found[S:] = (np.lib.stride_tricks.sliding_window_view(ids, S) == separator).all(axis=1)
+    found[:-1] &= ~found[1:]  # an end right behind an end is the same end
+    found[N], found[:2] = True, False  # a document of the first character alone has no target
+    return np.flatnonzero(found).astype(np.int64, copy=False)
+
+
+def _cut(start: int, stop: int, T: int) -> Iterator[tuple[int, int]]:
+    return ((i, min(i + T, stop)) for i in range(start, stop, T))
+
+
+def _check_sizes(T: int, B: int) -> None:
+    if T < 1 or B < 1:
+        raise ValueError(f"T and B must be at least 1, but T = {T} and B = {B}")

@@ -1,5 +1,8 @@
 import csv
+import errno
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -7,7 +10,8 @@ import numpy as np
 import pytest
 
 import nn
-from demos import char_lm
+from demos import char_lm, char_training
+from demos.char_model import restarted
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
 SMALL = ["--lr", "0.02", "--hidden", "8", "--embedding", "4", "--chunk", "10", "--streams", "2", "--length", "20"]
@@ -43,19 +47,19 @@ def test_log_has_its_columns_and_the_loss_falls(trained):
     rows = list(csv.DictReader((trained / "log.csv").read_text().splitlines()))
     assert list(rows[0]) == ["step", "seconds", "characters", "train_nats", "val_nats"]
     validated = [float(row["val_nats"]) for row in rows if row["val_nats"]]
-    assert len(validated) == len(char_lm.STAGES)
+    assert len(validated) == len(char_training.STAGES)
     assert validated[-1] < validated[0] - 0.1
     assert [int(row["characters"]) for row in rows] == [int(row["step"]) * 20 for row in rows]
 
 
 def test_samples_are_a_ladder_of_every_stage(trained):
-    assert (trained / "samples.md").read_text().count("## step") == len(char_lm.STAGES)
+    assert (trained / "samples.md").read_text().count("## step") == len(char_training.STAGES)
 
 
 @pytest.mark.parametrize("cell", char_lm.CELLS)
 def test_every_cell_trains_from_one_hot_characters(cell, text, tmp_path):
-    argv = ["--corpus", str(text), "--steps", "2", "--cell", cell, "--one-hot", "--layers", "2", *SMALL]
-    char_lm.main([*argv, "--out", str(tmp_path / "run")])
+    argv = ["--corpus", str(text), "--steps", "2", "--cell", cell, "--one-hot", "--layers", "2", "--dropout", "0.1"]
+    char_lm.main([*argv, *SMALL, "--out", str(tmp_path / "run")])
     assert (tmp_path / "run" / "model.safetensors").exists()
 
 
@@ -84,6 +88,233 @@ def test_sample_is_repeatable_by_its_seed(trained, capsys):
     assert outputs[0] == outputs[1] != outputs[2]
 
 
+def test_samples_are_drawn_as_a_batch(trained, capsys):
+    capsys.readouterr()
+    char_lm.main(["sample", str(trained), "--prompt", "the ", "--length", "30", "--count", "3"])
+    texts = capsys.readouterr().out.removesuffix("\n").split("\n\n---\n\n")
+    assert [text[:4] for text in texts] == ["the "] * 3
+    assert len(set(texts)) == 3
+
+
+def test_an_interactive_sample_continues_each_line_and_outlives_unknown_characters(trained, capsys, monkeypatch):
+    lines = iter(["fox", "\u00e9", ""])
+
+    def typed(prompt):
+        try:
+            return next(lines)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr("builtins.input", typed)
+    capsys.readouterr()
+    char_lm.main(["sample", str(trained), "--interactive", "--length", "10", "--prompt", "dog"])
+    _, first, *rest = capsys.readouterr().out.split("\n", 2)
+    assert first.startswith("fox")
+    assert "'\u00e9' at position 0" in rest[0]
+    assert "\ndog" in rest[0]
+
+
+@pytest.mark.parametrize("bytes_", [[], ["--bytes"]])
+def test_any_language_trains_and_samples(bytes_, tmp_path, capsys):
+    path, run = tmp_path / "무정.txt", tmp_path / "무정"
+    path.write_text("형식은 영어 교사다. « Война и мир » 🙂\n" * 40, encoding="utf-8")
+    argv = ["--corpus", str(path), "--steps", "30", "--out", str(run), "--prompt", "형식", *bytes_, *SMALL]
+    char_lm.main(argv)
+    assert (run / "samples.md").read_text(encoding="utf-8").count("## step") == len(char_training.STAGES)
+    assert f"bits a {'byte' if bytes_ else 'character'}" in (run / "samples.md").read_text(encoding="utf-8")
+    capsys.readouterr()
+    char_lm.main(["sample", str(run), "--prompt", "형식", "--length", "20"])
+    assert capsys.readouterr().out.startswith("형식")
+
+
+def test_bytes_that_are_no_text_train_too(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(bytes(range(256)) * 8)
+    char_lm.main(["--corpus", str(path), "--bytes", "--steps", "2", "--out", str(tmp_path / "run"), *SMALL])
+    assert len(json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))["characters"]) == 256
+
+
+def test_the_state_begins_anew_with_each_document(text, tmp_path):
+    run = tmp_path / "run"
+    argv = ["--corpus", str(text), "--documents", r".\n", "--steps", "5", "--out", str(run), *SMALL]
+    char_lm.main(argv)
+    assert json.loads((run / "config.json").read_text())["documents"] == ".\n"
+    state = nn.load(run / "checkpoint.safetensors")["recurrent"]
+    h, c = (
+        part.detach().numpy() for part in restarted(tuple(map(char_lm.mg.as_tensor, state)), np.array([True, False]))
+    )
+    assert not h[:, 0].any()
+    assert not c[:, 0].any()
+    np.testing.assert_array_equal(h[:, 1], state[0][:, 1])
+    rows = list(csv.DictReader((run / "log.csv").read_text().splitlines()))
+    assert 0 < int(rows[-1]["characters"]) < 5 * 20  # pieces at the end of a document are shorter
+
+
+def test_minutes_become_a_number_of_steps_that_repeats_the_run(text, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    char_lm.main(["--corpus", str(text), "--minutes", "0.01", "--out", str(first), "--dropout", "0.1", *SMALL])
+    steps = json.loads((first / "config.json").read_text())["steps"]
+    char_lm.main(["--corpus", str(text), "--steps", str(steps), "--out", str(second), "--dropout", "0.1", *SMALL])
+    assert traces(first) == traces(second)
+
+
+# ---- stopping and going on
+
+
+def traces(run):
+    """What a run left, to the bit, but for the time it took."""
+    rows = [{**row, "seconds": None} for row in csv.DictReader((run / "log.csv").read_text().splitlines())]
+    return rows, (run / "samples.md").read_bytes(), (run / "model.safetensors").read_bytes()
+
+
+def options(text, run):
+    return ["--corpus", str(text), "--steps", "30", "--dropout", "0.2", "--out", str(run), *SMALL]
+
+
+def test_a_run_that_control_c_stopped_goes_on_to_the_same_bits(text, tmp_path, monkeypatch, capsys):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    char_lm.main(options(text, whole))
+    learn = char_training.Training.learn
+
+    def interrupted(self):
+        if self.step % 7 == 6:
+            signal.raise_signal(signal.SIGINT)
+        return learn(self)
+
+    monkeypatch.setattr(char_training.Training, "learn", interrupted)
+    argv = options(text, stopped)
+    for step in (7, 14, 21, 28):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            char_lm.main(argv)
+        assert exit_.value.code == 130
+        assert (
+            f"stopped after step {step}; to go on: python -m demos.char_lm --resume {stopped}"
+            in capsys.readouterr().out
+        )
+        argv = ["--resume", str(stopped)]
+    char_lm.main(argv)
+    assert traces(stopped) == traces(whole)
+    char_lm.main(argv)  # and once more, when all is done
+    assert traces(stopped) == traces(whole)
+
+
+MORTAL = """
+import os, signal, sys
+from demos import char_lm, char_training
+
+char_training.SAVE_EVERY = 0  # a checkpoint at each step: more of the time is spent in saving
+last, passed = int(sys.argv[1]), 0
+FILES = ("char_lm.py", "char_model.py", "char_training.py", "run_folder.py", "checkpoint.py")
+
+def trace(frame, event, arg):
+    global passed
+    if not frame.f_code.co_filename.endswith(FILES):
+        return None
+    passed += 1
+    if passed == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return trace
+
+sys.settrace(trace)
+char_lm.main(sys.argv[2:])
+sys.settrace(None)
+print("lines passed:", passed)
+"""
+
+
+def test_a_run_killed_at_ten_random_lines_ends_in_the_same_bits(text, tmp_path):
+    def live(last, argv):
+        return subprocess.run([sys.executable, "-c", MORTAL, str(last), *argv], capture_output=True, text=True)
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    lines = int(live(0, options(text, whole)).stdout.split("lines passed: ")[1])
+    rng = np.random.default_rng(0)
+    deaths = 0
+    while deaths < 10:
+        begun = (killed / "config.json").exists()
+        life = live(rng.integers(lines / 4), ["--resume", str(killed)] if begun else options(text, killed))
+        assert life.returncode in (0, -signal.SIGKILL), life.stderr
+        if life.returncode == 0:  # it lived to the end: another one
+            assert traces(killed) == traces(whole)
+            for path in killed.iterdir():
+                path.unlink()
+        deaths += life.returncode != 0
+    assert live(0, ["--resume", str(killed)] if (killed / "config.json").exists() else options(text, killed)).stdout
+    assert traces(killed) == traces(whole)
+
+
+def test_a_full_disk_ends_in_one_line_and_the_run_can_go_on(text, tmp_path, monkeypatch):
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    char_lm.main(options(text, whole))
+    calls = 0
+
+    def fsync(descriptor):
+        nonlocal calls
+        calls += 1
+        if calls == 9:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert "No space left on device" in error_of(*options(text, run))
+    char_lm.main(["--resume", str(run)])
+    assert traces(run) == traces(whole)
+
+
+def of_another_run(run):
+    state = nn.load(run / "checkpoint.safetensors")
+    state["model"]["output.weight"] = np.zeros((3, 3), np.float32)
+    nn.save(run / "checkpoint.safetensors", state)
+
+
+def edited(**fields):
+    def damage(run):
+        path = run / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+    return damage
+
+
+def without(field):
+    def damage(run):
+        path = run / "config.json"
+        config = json.loads(path.read_text())
+        del config[field]
+        path.write_text(json.dumps(config))
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda run: (run / "config.json").unlink(), "config.json is missing"),
+        (lambda run: (run / "config.json").write_text('{"hidden": 3'), "config.json: expected the config of a run"),
+        (lambda run: (run / "config.json").write_text("[]"), "a JSON object was expected, not list"),
+        (without("dropout"), "has no dropout"),
+        (edited(hidden=9), "hidden is 8 in the checkpoint and 9 in the config"),
+        (edited(lr=0.5), "lr is 0.02 in the checkpoint and 0.5 in the config"),
+        (edited(text_sha256="0"), "is not the text any more"),
+        (lambda run: cut_short(run / "checkpoint.safetensors"), "checkpoint.safetensors: expected a safetensors file"),
+        (of_another_run, "output.weight: expected shape"),
+        (lambda run: (run / "model.safetensors").replace(run / "checkpoint.safetensors"), "no config"),
+    ],
+)  # fmt: skip
+def test_what_can_not_go_on_says_why(damage, message, trained):
+    damage(trained)
+    before = {path: path.read_bytes() for path in trained.iterdir()}
+    assert message in error_of("--resume", trained)
+    assert {path: path.read_bytes() for path in trained.iterdir()} == before
+
+
+def test_a_run_that_got_no_checkpoint_begins_again(trained):
+    before = traces(trained)
+    for name in ("checkpoint.safetensors", "model.safetensors", "log.csv", "samples.md"):
+        (trained / name).unlink()
+    char_lm.main(["--resume", str(trained)])
+    assert traces(trained) == before
+
+
 @pytest.mark.parametrize(
     ("content", "extra", "message"),
     [
@@ -92,6 +323,10 @@ def test_sample_is_repeatable_by_its_seed(trained, capsys):
         (b"too short", [], "characters"),
         (TEXT.encode(), ["--prompt", "\u00e9"], "'\u00e9'"),
         (TEXT.encode(), ["--hidden", "0"], "hidden_size"),
+        (TEXT.encode(), ["--dropout", "1.5"], "Dropout: p: expected a probability"),
+        (TEXT.encode(), ["--documents", "#"], "--documents: expected what ends a document, but the text has no '#'"),
+        (TEXT.encode() + b"#" + TEXT.encode(), ["--documents", "#", "--streams", "5"], "B = 5 streams, but hold 2"),
+        (TEXT.encode(), ["--documents", ""], "at least one character"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(content, extra, message, tmp_path):

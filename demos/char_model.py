@@ -1,0 +1,98 @@
+"""The character language model of `demos.char_lm`: what it computes, how good it is, and how it writes."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+import minigrad as mg
+import nn
+from nn import functional as F
+from nn.generation import generate
+from nn.text import IGNORED, ByteVocabulary, Chunk, Vocabulary
+
+CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+
+
+class CharModel(nn.Module):
+    """ids (T, B) -> logits (T, B, V) of the next character, and the state to go on from.
+
+    Dropout as in Zaremba, Sutskever, Vinyals, Recurrent neural network regularization, 2014: on the way up, never
+    from step to step.
+    """
+
+    def __init__(self, V: int, cell: str, hidden: int, layers: int, embedding: int, dropout: float) -> None:
+        self.V = V
+        self.embedding = nn.Embedding(V, embedding) if embedding else None
+        self.dropout = nn.Dropout(dropout)
+        self.rnn = CELLS[cell](embedding or V, hidden, layers, dropout=dropout if layers > 1 else 0.0)
+        self.output = nn.Linear(hidden, V)
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "CharModel":
+        """The model of a run's config."""
+        embedding = 0 if config["one_hot"] else config["embedding"]
+        names = ("cell", "hidden", "layers", "dropout")
+        return cls(len(config["characters"]), embedding=embedding, **{name: config[name] for name in names})
+
+    def forward(self, ids: np.ndarray, state: Any = None, lengths: Any = None) -> tuple[mg.Tensor, Any]:
+        # (T, B, D)
+        x = self.embedding(ids) if self.embedding else F.one_hot(ids, self.V).to(self.output.weight.dtype)
+        h, state = self.rnn(self.dropout(x), state, lengths)  # (T, B, H)
+        return self.output(self.dropout(h)), state  # (T, B, V)
+
+
+def vocabulary_of(config: Mapping[str, Any]) -> Vocabulary:
+    """The vocabulary of a run's config: of characters, or of bytes."""
+    return (ByteVocabulary if config["bytes"] else Vocabulary)(config["characters"])
+
+
+def loss_of(model: CharModel, chunk: Chunk, state: Any) -> tuple[mg.Tensor, Any]:
+    """Mean nats a character of a chunk, and the state after it."""
+    logits, state = model(chunk.x, restarted(state, chunk.fresh), chunk.lengths)
+    return F.cross_entropy(logits.reshape(-1, model.V), chunk.y.reshape(-1)), state
+
+
+def restarted(state: Any, fresh: np.ndarray) -> Any:
+    """The state with zeros where a stream begins anew; fresh (B,)."""
+    if state is None or fresh.all():
+        return None
+    if not fresh.any():
+        return state
+    parts = [mg.where(fresh[:, None], 0.0, s) for s in (state if isinstance(state, tuple) else [state])]  # (L, B, H)
+    return tuple(parts) if isinstance(state, tuple) else parts[0]
+
+
+def cut(state: Any) -> Any:
+    """The same state as a constant: backpropagation is truncated here."""
+    return tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
+
+
+def validate(model: CharModel, chunks: Iterable[Chunk]) -> float:
+    """Mean nats a character over a text, the state carried from chunk to chunk."""
+    state, total, count = None, 0.0, 0
+    model.eval()
+    with mg.no_grad():
+        for chunk in chunks:
+            loss, state = loss_of(model, chunk, state)
+            targets = int((chunk.y != IGNORED).sum())
+            total, count = total + float(loss) * targets, count + targets
+    model.train()
+    return total / count
+
+
+def write(
+    model: CharModel,
+    vocabulary: Vocabulary,
+    prompt: str,
+    length: int,
+    temperature: float,
+    generator: np.random.Generator,
+    count: int = 1,
+) -> list[str]:
+    """Texts that begin with the prompt and that the model continues, drawn as one batch."""
+    ids = np.repeat(vocabulary.encode(prompt)[:, None], count, axis=1)  # (T, B)
+    model.eval()
+    drawn = generate(model, ids, length, temperature=temperature, generator=generator)
+    model.train()
+    return [vocabulary.decode(column) for column in np.concatenate([ids, drawn]).T]
