@@ -16,6 +16,7 @@ from .drawing import draw as draw
 from .graph import GraphError as GraphError
 from .graph import Tensor as Tensor
 from .graph import scope as scope
+from .graph import unrolled as unrolled
 from .ops import *
 from .registry import op as op
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 tick = itertools.count(1).__next__  # one clock numbers the nodes and dates the writes to arrays
 recording = contextvars.ContextVar("recording", default=True)
 current_scope: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("scope", default=())
+step_by_step = contextvars.ContextVar("step_by_step", default=False)
 
 
 class GraphError(RuntimeError):
@@ -43,6 +44,27 @@ def scope(name: str) -> Iterator[None]:
         yield
     finally:
         current_scope.reset(token)
+
+
+@contextlib.contextmanager
+def unrolled() -> Iterator[None]:
+    """Let recurrent layers run cell by cell inside, so that the graph shows all of every step, as the lecture draws it.
+
+    Each step then has the product of its own input; elsewhere that is one product of the whole sequence. The values
+    are the same up to rounding.
+
+    >>> import minigrad as mg, nn
+    >>> layer, x = nn.RNN(2, 3), mg.tensor([[0.0, 1.0]] * 4)
+    >>> with mg.unrolled():
+    ...     drawing = mg.draw(layer(x)[0])
+    >>> drawing.dot.count("matmul")  # for each of 4 steps W_xh x and W_hh h
+    8
+    """
+    token = step_by_step.set(True)
+    try:
+        yield
+    finally:
+        step_by_step.reset(token)
 
 
 # ------------------------------------------------------------------------------------------------ nodes

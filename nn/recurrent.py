@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import minigrad as mg
 from minigrad import Tensor, as_tensor, scope
 from minigrad.backend import Array, DeviceError, backend_of, move, to_numpy
 from minigrad.creation import to_array
+from minigrad.graph import step_by_step
 
 from . import functional as F
 from . import init
@@ -224,8 +225,15 @@ class RecurrentLayers(Recurrent):
         """One direction of one layer over a sequence: what `unroll` gives."""
         weights = self.weights(suffix)
         bias, *recurrent = self.kind.prepare(weights)
-        steps = mg.unstack(F.linear(x, weights.weight_ih, bias), axis=time)  # T of (B, G H)
-        return unroll(self.kind.step, list(steps), state, recurrent, suffix.endswith("_reverse"), running)
+
+        def product(x: Tensor) -> Tensor:
+            return F.linear(x, weights.weight_ih, bias)  # (..., D) -> (..., G H)
+
+        def step(x: Tensor, state: State) -> tuple[State, Gates]:
+            return self.kind.step(product(x) if step_by_step.get() else x, state, *recurrent)
+
+        steps = mg.unstack(x if step_by_step.get() else product(x), axis=time)  # one product, or one for each step
+        return unroll(step, steps, state, suffix.endswith("_reverse"), running)
 
     def running(self, lengths: Any, T: int, batch: tuple[int, ...]) -> np.ndarray:
         """Where the sequences are not over yet, of shape (T, B, 1); ValueError or TypeError for wrong lengths."""
@@ -243,28 +251,28 @@ class RecurrentLayers(Recurrent):
 
 
 def unroll(
-    step: Callable[..., tuple[State, Gates]],
-    x: list[Tensor],
+    step: Callable[[Tensor, State], tuple[State, Gates]],
+    xs: Sequence[Tensor],
     state: State,
-    recurrent: list[Any],
     reverse: bool = False,
     running: Array | None = None,
 ) -> tuple[list[tuple[Tensor, ...]], State]:
     """Run a step over a sequence.
 
     Args:
-        x: what the input adds to the gates at each step, T tensors of shape (B, G H).
+        step: from x_t and the state to the next state and the gates.
+        xs: x_t of each of T steps.
         running: where a sequence is not over yet, of shape (T, B, 1); elsewhere its state stays as it is, so that
             its last state comes out at the end, and in reverse its first step finds the initial one. None: everywhere.
 
     Returns:
-        (*state, *gates) after each step, in the order of x, and the state after the last step run.
+        (*state, *gates) after each step, in the order of xs, and the state after the last step run.
     """
     trace = []
-    steps = list(enumerate(x))
+    steps = list(enumerate(xs))
     for t, x_t in reversed(steps) if reverse else steps:
         with scope(f"t={t}"):
-            new, gates = step(x_t, state, *recurrent)
+            new, gates = step(x_t, state)
             if running is not None:
                 new = tuple(mg.where(running[t], after, before) for after, before in zip(new, state, strict=True))
             state = new

@@ -1,5 +1,26 @@
-"""Proof of gradients: `check_grads`; and, in `minigrad.testing.strategies`, Hypothesis strategies for ops' calls."""
+"""Proof of gradients: `check_grads`, and what Hypothesis adds to it.
 
+`gradient_test` makes a test of one line, `strategies` draws arrays and ops' calls, `laws` are what any recurrent
+layer must obey. What needs Hypothesis (`pip install 'minigrad[test]'`) is imported when it is first asked for.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from . import laws
 from .gradients import GradientError, check_grads
 
-__all__ = ["GradientError", "check_grads"]
+if TYPE_CHECKING:
+    from . import strategies
+    from .proofs import gradient_test
+
+__all__ = ["GradientError", "check_grads", "gradient_test", "laws", "strategies"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs Hypothesis."""
+    if name == "strategies":
+        return importlib.import_module(".strategies", __name__)
+    if name == "gradient_test":
+        return importlib.import_module(".proofs", __name__).gradient_test
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -223,6 +223,19 @@ def laid_out(values: np.ndarray, layout: str) -> np.ndarray:
     return array
 
 
+def arrays(
+    shape: Shape, domain: tuple[float, float] = (-2.0, 2.0), kinks: tuple[float, ...] = ()
+) -> st.SearchStrategy[np.ndarray]:
+    """Arrays of distinct floats within a domain, none within 0.1 of a kink; laid out in memory in any way.
+
+    >>> from hypothesis import find
+    >>> find(arrays((2, 3), domain=(0.0, 1.0)), lambda x: True).shape
+    (2, 3)
+    """
+    proof = Proof(None, domain, kinks, False, None)
+    return st.composite(lambda draw: Drawer(draw, proof, "cpu").array(shape))()
+
+
 def op_calls(op: Op, device: str = "cpu") -> st.SearchStrategy[Call]:
     """Calls of an op: those of its `cases`, or else operands of shapes that broadcast.
 

@@ -1,222 +1,358 @@
-"""Write fixtures/*.safetensors: what PyTorch computes, in float64, for small cases that the tests compute again.
+"""Draw configurations of nn, run them in PyTorch, and store the results for test_pytorch.py, or compare at once.
 
-Run it where PyTorch is installed: `python tests/nn/make_fixtures.py`. A file's metadata hold its list of cases; the
-arrays of case 3 are named "3/...".
+    python -m tests.nn.make_fixtures                         # writes fixtures/*.npz; made with PyTorch 2.13.0
+    python -m tests.nn.make_fixtures --fresh 1000 --seed 1   # draws 1000 others and compares them; 1 if any differs
+
+Both need PyTorch, from the root of the checkout.
 """
 
 from __future__ import annotations
 
-import inspect
+import argparse
 import json
+import math
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
+import torch
 
-FOLDER = Path(__file__).parent / "fixtures"
-T, B, D, H, V = 3, 2, 3, 2, 4
+from .test_pytorch import FIXTURES, PROGRAMS, STEPS, TOLERANCES, Arrays, Case, differences, mismatch
 
-LAYERS: list[tuple[str, list[int], dict[str, Any], tuple[int, ...], list[tuple[int, ...]]]] = [
-    # class, arguments, keywords, input shape, state shapes
-    ("Linear", [D, H], {}, (T, B, D), []),
-    ("Linear", [D, H], {"bias": False}, (D,), []),
-    ("Embedding", [V, D], {}, (T, B), []),
-    *(
-        (f"{kind}Cell", [D, H], options, (B, D), states)
-        for kind, options, n in [
-            ("RNN", {}, 1),
-            ("RNN", {"nonlinearity": "relu", "bias": False}, 1),
-            ("LSTM", {}, 2),
-            ("LSTM", {"bias": False}, 2),
-            ("GRU", {}, 1),
-            ("GRU", {"bias": False}, 1),
-        ]
-        for states in ([], [(B, H)] * n)
-    ),
-    *(
-        (kind, [D, H], options, shape, states)
-        for kind, n in [("RNN", 1), ("LSTM", 2), ("GRU", 1)]
-        for options, shape, states in [
-            ({}, (T, B, D), []),
-            ({"num_layers": 2}, (T, B, D), [(2, B, H)] * n),
-            ({"bias": False, "batch_first": True}, (B, T, D), [(1, B, H)] * n),
-            ({"num_layers": 2, "batch_first": True}, (T, D), [(2, H)] * n),
-        ]
-    ),
-    ("RNN", [D, H], {"nonlinearity": "relu"}, (T, B, D), []),
-    ("LayerNorm", [D], {}, (T, B, D), []),
-    ("LayerNorm", [D], {"eps": 0.5}, (D,), []),
-    ("LayerNorm", [[B, D]], {"bias": False}, (T, B, D), []),
-    ("LayerNorm", [[T, B, D]], {"elementwise_affine": False}, (T, B, D), []),
-]
-
-LOSSES: list[tuple[str, dict[str, Any], tuple[int, ...], Any]] = [
-    # function, keywords, input shape, target: its kind, or the classes
-    *(
-        (name, {"reduction": reduction, **options}, shape, target)
-        for name in ("cross_entropy", "nll_loss")
-        for reduction in ("mean", "sum", "none")
-        for options, shape, target in [
-            ({}, (3, V), [0, 3, 3]),
-            ({}, (V,), 2),
-            ({}, (2, V, 3), [[0, 1, -100], [2, 3, 0]]),
-            ({"ignore_index": 1}, (3, V), [0, 1, 2]),
-        ]
-    ),
-    *(("mse_loss", {"reduction": reduction}, (2, 3), "floats") for reduction in ("mean", "sum", "none")),
-    *(
-        ("binary_cross_entropy_with_logits", {"reduction": reduction, **options}, (2, 3), target)
-        for reduction in ("mean", "sum", "none")
-        for options, target in [
-            ({}, "floats"),
-            ({"weight": [[0.5], [2.0]]}, [[0.0, 1.0, 1.0], [0.25, 0.0, 1.0]]),
-            ({"weight": [0.0, 1.0, 3.0], "pos_weight": [0.3, 1.0, 2.0]}, [[0.0, 1.0, 1.0], [0.25, 0.0, 1.0]]),
-        ]
-    ),
-]
-
-OPTIMIZERS: list[tuple[str, dict[str, Any]]] = [
-    ("SGD", {}),
-    ("SGD", {"lr": 0.1, "momentum": 0.9}),
-    ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1}),
-    ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
-    ("Adagrad", {}),
-    ("Adagrad", {"lr": 0.1, "lr_decay": 0.2, "weight_decay": 0.1, "initial_accumulator_value": 0.5, "eps": 1e-3}),
-    ("RMSprop", {}),
-    ("RMSprop", {"lr": 0.1, "alpha": 0.8, "weight_decay": 0.1, "eps": 1e-3}),
-    ("RMSprop", {"lr": 0.1, "momentum": 0.9}),
-    ("RMSprop", {"lr": 0.1, "momentum": 0.5, "centered": True}),
-    ("Adam", {}),
-    ("Adam", {"lr": 0.1, "betas": [0.7, 0.8], "weight_decay": 0.1, "eps": 1e-3}),
-    ("Adam", {"lr": 0.1, "amsgrad": True, "betas": [0.5, 0.5]}),
-    ("AdamW", {}),
-    ("AdamW", {"lr": 0.1, "betas": [0.7, 0.8], "weight_decay": 0.3, "eps": 1e-3}),
-    ("AdamW", {"lr": 0.1, "amsgrad": True, "betas": [0.5, 0.5], "weight_decay": 0}),
-]
-STEPS = 10
-
-SCHEDULES: list[tuple[str, dict[str, Any]]] = [
-    ("StepLR", {"step_size": 7}),
-    ("StepLR", {"step_size": 1, "gamma": 0.9}),
-    ("ExponentialLR", {"gamma": 0.93}),
-    ("CosineAnnealingLR", {"T_max": 50}),
-    ("CosineAnnealingLR", {"T_max": 20, "eta_min": 0.01}),
-    ("CosineAnnealingLR", {"T_max": 1, "eta_min": 0.05}),
-]
-SCHEDULE_STEPS, BASE_LRS = 50, [0.1, 0.02]
+Call = list[Any]  # a name, arguments, options
+Config = dict[str, Any]
 
 
-def flat(values: Any) -> list[Any]:
-    """The tensors of nested tuples, in order."""
-    return [t for value in values for t in flat(value)] if isinstance(values, tuple) else [values]
+class PyTorch:
+    """What a program needs of a library, in float64."""
+
+    nn, functional, optim, clipping = torch.nn, torch.nn.functional, torch.optim, torch.nn.utils
+
+    def tensor(self, data: Any, requires_grad: bool = False) -> torch.Tensor:
+        return torch.tensor(np.array(data), requires_grad=requires_grad)
+
+    def ready(self, module: torch.nn.Module) -> torch.nn.Module:
+        return module.double().eval()
+
+    def run(self, module: torch.nn.Module, x: torch.Tensor, state: list[Any], lengths: list[int] | None) -> Any:
+        if lengths is None:
+            return module(x, *state)
+        packed = torch.nn.utils.rnn.pack_padded_sequence(x, torch.tensor(lengths), module.batch_first, False)
+        outputs, final = module(packed, *state)
+        T = x.shape[1 if module.batch_first else 0]
+        return torch.nn.utils.rnn.pad_packed_sequence(outputs, module.batch_first, total_length=T)[0], final
+
+    def numpy(self, values: Any) -> np.ndarray:
+        return torch.as_tensor(values).numpy().copy()
 
 
-def layer_cases(torch: Any, rng: np.random.Generator) -> tuple[list[Any], dict[str, np.ndarray]]:
-    cases, arrays = [], {}
-    for number, (kind, args, options, shape, state_shapes) in enumerate(LAYERS):
-        layer = getattr(torch.nn, kind)(*args, **options).double()
-        if kind == "LayerNorm":  # ones and zeros would hide where they go
-            for parameter in layer.parameters():
-                torch.nn.init.normal_(parameter)
-        ids = kind == "Embedding"
-        x = torch.tensor(rng.integers(V, size=shape) if ids else rng.normal(size=shape), requires_grad=not ids)
-        state = tuple(torch.tensor(rng.normal(size=s), requires_grad=True) for s in state_shapes)
-        given = [] if not state else [state if len(state) > 1 else state[0]]
-        outputs = flat(layer(x, *given))
-        seeds = [torch.tensor(rng.normal(size=tuple(out.shape))) for out in outputs]
-        torch.autograd.backward(outputs, seeds)
-        cases.append({"kind": kind, "args": args, "options": options, "keys": list(layer.state_dict())})
-        groups = {
-            "x": [x],
-            "state": state,
-            "output": outputs,
-            "seed": seeds,
-            "dx": [] if ids else [x.grad],
-            "dstate": [s.grad for s in state],
-            "parameter": list(layer.parameters()),
-            "dparameter": [p.grad for p in layer.parameters()],
-        }
-        for name, tensors in groups.items():
-            arrays |= {f"{number}/{name}/{i}": t.detach().numpy() for i, t in enumerate(tensors)}
-    return cases, arrays
+# ------------------------------------------------------------------------------------------------ the space
+# For each kind the options, in PyTorch's order, and what each may be: one of a list, or a number between two.
+
+FLAG = [False, True]
+NONLINEARITY = ["tanh", "relu"]
+REDUCTION = ["mean", "sum", "none"]
+RATE, DECAY, SHARE, EPS = (0.01, 0.3), (0.01, 0.3), (0.1, 0.95), [1e-8, 1e-4, 1e-2]
+BETAS = [[0.5, 0.5], [0.7, 0.8], [0.9, 0.95]]
+
+LAYERS = {"bias": FLAG, "batch_first": FLAG, "dropout": (0.1, 0.9), "bidirectional": FLAG}
+ADAM = {"lr": RATE, "betas": BETAS, "eps": EPS, "weight_decay": DECAY, "amsgrad": FLAG}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "Linear": {"bias": FLAG},
+    "Embedding": {},
+    "LayerNorm": {"eps": (0.01, 0.5), "elementwise_affine": FLAG, "bias": FLAG},
+    "RNNCell": {"bias": FLAG, "nonlinearity": NONLINEARITY},
+    "LSTMCell": {"bias": FLAG},
+    "GRUCell": {"bias": FLAG},
+    "RNN": {"num_layers": [1, 2, 3], "nonlinearity": NONLINEARITY, **LAYERS},
+    "LSTM": {"num_layers": [1, 2, 3], **LAYERS},
+    "GRU": {"num_layers": [1, 2, 3], **LAYERS},
+    "softmax": {},
+    "log_softmax": {},
+    "mse_loss": {"reduction": REDUCTION},
+    "binary_cross_entropy_with_logits": {"reduction": REDUCTION},
+    "cross_entropy": {"ignore_index": [-100, 0, 1], "reduction": REDUCTION},
+    "nll_loss": {"ignore_index": [-100, 0, 1], "reduction": REDUCTION},
+    "SGD": {"lr": RATE, "momentum": SHARE, "dampening": SHARE, "weight_decay": DECAY, "nesterov": FLAG},
+    "Adagrad": {
+        "lr": RATE, "lr_decay": DECAY, "weight_decay": DECAY, "initial_accumulator_value": (0.1, 1.0), "eps": EPS,
+    },
+    "RMSprop": {
+        "lr": RATE, "alpha": (0.5, 0.99), "eps": EPS, "weight_decay": DECAY, "momentum": SHARE, "centered": FLAG,
+    },
+    "Adam": ADAM,
+    "AdamW": ADAM,
+    "StepLR": {"gamma": SHARE},
+    "ExponentialLR": {},
+    "CosineAnnealingLR": {"eta_min": (0.001, 0.1)},
+}  # fmt: skip
 
 
-def loss_cases(torch: Any, rng: np.random.Generator) -> tuple[list[Any], dict[str, np.ndarray]]:
-    cases, arrays = [], {}
-    for number, (name, options, shape, target) in enumerate(LOSSES):
-        x = torch.tensor(rng.normal(size=shape), requires_grad=True)
-        y = torch.tensor(rng.normal(size=shape) if target == "floats" else np.array(target))
-        factors = {key: torch.tensor(np.array(value)) for key, value in options.items() if isinstance(value, list)}
-        loss = getattr(torch.nn.functional, name)(x, y, **options | factors)
-        seed = torch.tensor(rng.normal(size=tuple(loss.shape)))
-        loss.backward(seed)
-        cases.append({"name": name, "options": options})
-        tensors = {"x": x, "target": y, "loss": loss, "seed": seed, "dx": x.grad}
-        arrays |= {f"{number}/{name}": t.detach().numpy() for name, t in tensors.items()}
-    return cases, arrays
+def fits(options: dict[str, Any]) -> bool:
+    """Whether options go together in PyTorch, without a warning."""
+    if options.get("nesterov") and ("momentum" not in options or "dampening" in options):
+        return False
+    return "dropout" not in options or options.get("num_layers", 1) > 1
 
 
-def optimizer_cases(torch: Any, rng: np.random.Generator) -> tuple[list[Any], dict[str, np.ndarray]]:
-    start, gradients = rng.normal(size=(2, 3)), rng.normal(size=(STEPS, 2, 3))
-    cases, arrays = [], {"start": start, "gradients": gradients}
-    for number, (name, options) in enumerate(OPTIMIZERS):
-        theta = torch.tensor(start, requires_grad=True)
-        optimizer = getattr(torch.optim, name)([theta], **options)
-        path = []
-        for gradient in gradients:
-            theta.grad = torch.tensor(gradient)
-            optimizer.step()
-            path.append(theta.detach().numpy().copy())
-        defaults = inspect.signature(getattr(torch.optim, name)).parameters
-        cases.append(
-            {
-                "name": name,
-                "options": options,
-                "defaults": {
-                    k: defaults[k].default for k in defaults if isinstance(defaults[k].default, int | float | tuple)
-                },
+class Draw:
+    """Random configurations; each method draws one part of them."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+
+    def size(self, highest: int = 4) -> int:
+        return int(self.rng.integers(1, highest + 1))
+
+    def shape(self, fewest: int, most: int) -> list[int]:
+        return [self.size() for _ in range(self.rng.integers(fewest, most + 1))]
+
+    def chance(self, p: float = 0.5) -> bool:
+        return bool(self.rng.random() < p)
+
+    def one_of(self, choices: Sequence[Any]) -> Any:
+        return choices[self.rng.integers(len(choices))]
+
+    def options(self, kind: str) -> dict[str, Any]:
+        """Some of the options, most or all: defaults are compared too."""
+        present = self.one_of([0.3, 0.7, 1.0])
+        while True:
+            drawn = {
+                name: round(float(self.rng.uniform(*among)), 3) if isinstance(among, tuple) else self.one_of(among)
+                for name, among in OPTIONS[kind].items()
+                if self.chance(present)
             }
+            if fits(drawn):
+                return drawn
+
+    def call(self, kind: str, *args: Any) -> Call:
+        """A call with drawn options; some of the leading ones without their names: the order is compared too."""
+        options, args = self.options(kind), list(args)
+        for name in OPTIONS[kind]:
+            if name not in options or self.chance():
+                break
+            args.append(options.pop(name))
+        return [kind, args, options]
+
+    def numbers(self, shape: Sequence[int]) -> np.ndarray:
+        """Numbers that float16 holds, so that the fixtures are small and float32 computes with the same ones."""
+        return self.rng.uniform(-1, 1, shape).astype(np.float16).astype(np.float64)
+
+    # ---- modules
+
+    def linear(self, kind: str) -> Config:
+        shape = self.shape(1, 3)
+        return module_config(self.call(kind, shape[-1], self.size()), shape)
+
+    def layer_norm(self, kind: str) -> Config:
+        shape = self.shape(1, 3)
+        last = shape[-self.size(len(shape)) :]
+        return module_config(self.call(kind, last[0] if len(last) == 1 and self.chance() else last), shape)
+
+    def embedding(self, kind: str) -> Config:
+        shape, V = self.shape(1, 3), self.size()
+        return module_config(self.call(kind, V, self.size()), shape) | {"ids": self.ids(V, shape)}
+
+    def ids(self, V: int, shape: list[int]) -> list[Any]:
+        return self.rng.integers(V, size=shape).tolist()
+
+    def sequential(self, kind: str) -> Config:
+        """Modules in a row, some of them in a row of their own; an embedding before and layers behind, or not."""
+        shape, modules = self.shape(2, 3), []
+        config = module_config([kind, modules, {}], shape)
+        if self.chance(0.3):
+            V, D = self.size(), self.size()
+            config["ids"], shape = self.ids(V, shape), [*shape, D]
+            modules.append(self.call("Embedding", V, D))
+        for _ in range(self.size()):
+            part, shape = self.part(shape)
+            modules.append(["Sequential", [part], {}] if self.chance(0.2) else part)
+        if len(shape) <= 3 and self.chance(0.3):
+            modules.append(self.call(self.one_of(["RNN", "LSTM", "GRU"]), shape[-1], self.size()))
+        return config
+
+    def part(self, shape: list[int]) -> tuple[Call, list[int]]:
+        """A module whose input has a shape, and the shape of its output."""
+        kind = self.one_of(["Linear", "Linear", "LayerNorm", "Tanh", "Sigmoid", "ReLU", "Dropout", "Flatten"])
+        match kind:
+            case "Linear":
+                D = self.size()
+                return self.call(kind, shape[-1], D), [*shape[:-1], D]
+            case "LayerNorm":  # eps is 0.1: 1 / sqrt(the default) would magnify what float32 has rounded before
+                return [kind, [shape[-1], 0.1], {}], shape
+            case "Dropout":
+                return [kind, [0.5], {}], shape
+            case "Flatten":
+                return [kind, [], {}], [shape[0], math.prod(shape[1:])]
+        return [kind, [], {}], shape
+
+    def cell(self, kind: str) -> Config:
+        D, H = self.size(), self.size()
+        batch = self.shape(0, 1)
+        return module_config(self.call(kind, D, H), [*batch, D], self.state(kind, [*batch, H]))
+
+    def layers(self, kind: str) -> Config:
+        T, B, D, H = self.size(), self.size(3), self.size(), self.size()
+        module = self.call(kind, D, H)
+        options = dict(zip(OPTIONS[kind], module[1][2:], strict=False)) | module[2]
+        batch = [B] if self.chance(0.8) else []
+        shape = [*batch, T, D] if options.get("batch_first") else [T, *batch, D]
+        rows = options.get("num_layers", 1) * (2 if options.get("bidirectional") else 1)
+        lengths = self.rng.integers(1, T + 1, size=B).tolist() if batch and self.chance() else None
+        return module_config(module, shape, self.state(kind, [rows, *batch, H]), lengths)
+
+    def state(self, kind: str, shape: list[int]) -> list[list[int]]:
+        return [shape] * (2 if "LSTM" in kind else 1) if self.chance() else []
+
+    # ---- functions
+
+    def activation(self, kind: str) -> Config:
+        shape = self.shape(1, 3)
+        dim = int(self.rng.integers(-len(shape), len(shape)))
+        return {"function": [kind, {"dim": dim}], "x": shape, "factors": {}}
+
+    def loss(self, kind: str) -> Config:
+        shape = self.shape(0, 3)
+        names = ["weight", "pos_weight"] if kind == "binary_cross_entropy_with_logits" else []
+        factors = {name: self.narrowed(shape) for name in names if self.chance()}
+        return {"function": [kind, self.options(kind)], "x": shape, "target": shape, "factors": factors}
+
+    def narrowed(self, shape: list[int]) -> list[int]:
+        """A shape that broadcasts to another."""
+        return [1 if self.chance(0.3) else n for n in shape[self.rng.integers(len(shape) + 1) :]]
+
+    def classification(self, kind: str) -> Config:
+        V = 1 + self.size()
+        batch = self.shape(0, 3)
+        options = self.options(kind)
+        classes = self.rng.integers(V, size=batch)
+        ignored = np.where(self.rng.random(batch) < 0.2, options.get("ignore_index", -100), classes)
+        shape = [*batch[:1], V, *batch[1:]]
+        return {"function": [kind, options], "x": shape, "factors": {}, "classes": ignored.tolist()}
+
+    # ---- optimizers
+
+    def optimizer(self, kind: str) -> Config:
+        """One or two groups, a clip and a schedule or not; some parameters have no gradient at some steps."""
+        while True:
+            optimizer = self.call(kind)
+            first, second = self.options(kind), self.options(kind)
+            for options in (first, second):  # PyTorch overlooks a group's own, and takes the default
+                options.pop("initial_accumulator_value", None)
+            defaults = dict(zip(OPTIONS[kind], optimizer[1], strict=False)) | optimizer[2]
+            if all(fits(defaults | options) for options in ({}, first, second)):
+                break
+        shapes = [self.shape(0, 2) for _ in range(3)]
+        groups = [{"params": [0, 2], **first}, {"params": [1], **second}]
+        if self.chance(0.3):
+            groups = [{"params": [0, 1, 2]}]
+        often = self.one_of([0.0, 0.3])  # the first always has one, which PyTorch's clip_grad_value_ needs
+        without = [[t for t in range(STEPS) if i and self.chance(often)] for i in range(len(shapes))]
+        clip = [self.one_of(["clip_grad_norm_", "clip_grad_value_"]), self.one_of([0.3, 0.7, 1.5])]
+        schedule = self.one_of(
+            [("StepLR", self.size(8)), ("ExponentialLR", 0.93), ("CosineAnnealingLR", self.size(12))]
         )
-        arrays[f"{number}/path"] = np.stack(path)
-    return cases, arrays
+        return {
+            "optimizer": optimizer,
+            "groups": groups,
+            "shapes": shapes,
+            "without": without,
+            "clip": clip if self.chance(0.4) else None,
+            "schedule": self.call(*schedule) if self.chance() else None,
+        }
 
 
-def schedule_cases(torch: Any, rng: np.random.Generator) -> tuple[list[Any], dict[str, np.ndarray]]:
-    cases, arrays = [], {}
-    for number, (name, options) in enumerate(SCHEDULES):
-        groups = [{"params": [torch.zeros(1)], "lr": lr} for lr in BASE_LRS]
-        optimizer = torch.optim.SGD(groups)
-        schedule = getattr(torch.optim.lr_scheduler, name)(optimizer, **options)
-        rates = [schedule.get_last_lr()]
-        for _ in range(SCHEDULE_STEPS):
-            optimizer.step()
-            schedule.step()
-            rates.append(schedule.get_last_lr())
-        cases.append({"name": name, "options": options, "state": schedule.state_dict()})
-        arrays[f"{number}/rates"] = np.array(rates)
-    return cases, arrays
+def module_config(module: Call, x: list[int], state: Sequence[Any] = (), lengths: list[int] | None = None) -> Config:
+    return {"module": module, "x": x, "state": list(state), "lengths": lengths}
 
 
-FILES = {
-    "layers": layer_cases,
-    "losses": loss_cases,
-    "optimizers": optimizer_cases,
-    "schedules": schedule_cases,
+# Of each kind: its program, what draws its configurations, and how many are stored.
+KINDS = {
+    "Linear": ("modules", Draw.linear, 12),
+    "LayerNorm": ("modules", Draw.layer_norm, 12),
+    "Embedding": ("modules", Draw.embedding, 6),
+    "Sequential": ("modules", Draw.sequential, 40),
+    **dict.fromkeys(["RNNCell", "LSTMCell", "GRUCell"], ("modules", Draw.cell, 12)),
+    **dict.fromkeys(["RNN", "LSTM", "GRU"], ("modules", Draw.layers, 40)),
+    **dict.fromkeys(["softmax", "log_softmax"], ("functions", Draw.activation, 6)),
+    **dict.fromkeys(["mse_loss", "binary_cross_entropy_with_logits"], ("functions", Draw.loss, 16)),
+    **dict.fromkeys(["cross_entropy", "nll_loss"], ("functions", Draw.classification, 20)),
+    **dict.fromkeys(["SGD", "Adagrad", "RMSprop", "Adam", "AdamW"], ("optimizers", Draw.optimizer, 20)),
 }
 
 
-def main() -> None:
-    import torch  # here, so that this file can be imported where it is not installed
+def drawn(draw: Draw, kind: str) -> Case:
+    """A new case of a kind, with what PyTorch computes."""
+    program, configuration, _ = KINDS[kind]
+    config = {"program": program, **configuration(draw, kind)}
+    given: Arrays = {}
 
-    torch.manual_seed(0)
-    FOLDER.mkdir(exist_ok=True)
-    for name, make in FILES.items():
-        cases, arrays = make(torch, np.random.default_rng(0))
-        arrays = {key: np.ascontiguousarray(array).reshape(array.shape) for key, array in arrays.items()}
-        metadata = {"pytorch": torch.__version__, "cases": json.dumps(cases)}
-        safetensors.numpy.save_file(arrays, FOLDER / f"{name}.safetensors", metadata)
+    def new(name: str, shape: Sequence[int]) -> np.ndarray:
+        given[name] = draw.numbers(shape)
+        return given[name]
+
+    return Case(kind, config, given, PROGRAMS[program](PyTorch(), config, new))
+
+
+def write(path: Path, cases: list[Case]) -> None:
+    """Store cases as `test_pytorch.cases` reads them."""
+    texts = [
+        [case.kind, case.config, *({name: array.shape for name, array in group.items()} for group in case[2:])]
+        for case in cases
+    ]
+    given, expected = (np.concatenate([array.ravel() for c in cases for array in c[i].values()]) for i in (2, 3))
+    np.savez_compressed(path, cases=np.array(json.dumps(texts)), given=given.astype(np.float16), expected=expected)
+    print(f"{path.name}: {len(cases)} configurations, {path.stat().st_size} bytes")
+
+
+def write_fixtures() -> None:
+    """The stored cases: the same in every run, with one version of NumPy and PyTorch."""
+    draw = Draw(0)
+    cases = [drawn(draw, kind) for kind, (_, _, count) in KINDS.items() for _ in range(count)]
+    for program in PROGRAMS:
+        write(FIXTURES / f"{program}.npz", [case for case in cases if case.config["program"] == program])
+
+
+def fresh(count: int, seed: int) -> Iterator[Case]:
+    """New cases, of each kind in proportion to those stored."""
+    draw = Draw(seed)
+    kinds = [kind for kind, (_, _, stored) in KINDS.items() for _ in range(stored)]
+    return (drawn(draw, draw.one_of(kinds)) for _ in range(count))
+
+
+def compare(cases: Iterator[Case]) -> bool:
+    """Print how nn and PyTorch agree, and whether they do."""
+    agreed, compared, largest = Counter(), Counter(), Counter()
+    for case in cases:
+        compared[case.kind] += 1
+        comparisons = {dtype: differences(case, "cpu", dtype) for dtype in TOLERANCES}
+        wrong = "".join(mismatch(case, offs, dtype) for dtype, offs in comparisons.items())
+        agreed[case.kind] += not wrong
+        print(wrong, end="")
+        for dtype, offs in comparisons.items():
+            largest[case.kind, dtype] = max(largest[case.kind, dtype], *offs.values())
+    for kind in KINDS:
+        if compared[kind]:
+            offs = "  ".join(f"{dtype} {largest[kind, dtype]:.1e}" for dtype in TOLERANCES)
+            print(f"{kind:34}{agreed[kind]:5} of {compared[kind]:5} agree; largest difference: {offs}")
+    print(f"{agreed.total()} of {compared.total()} configurations agree with PyTorch {torch.__version__}")
+    return agreed == compared
+
+
+def main() -> int:
+    """Write the fixtures, or compare fresh configurations; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fresh", type=int, metavar="N", help="draw N configurations and compare, write nothing")
+    parser.add_argument("--seed", type=int, default=1, help="of the drawing of fresh ones (default 1)")
+    args = parser.parse_args()
+    if args.fresh is None:
+        write_fixtures()
+        return 0
+    return 0 if compare(fresh(args.fresh, args.seed)) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

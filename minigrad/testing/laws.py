@@ -1,0 +1,96 @@
+"""Laws of recurrence, as assertions on any recurrent layer: nn's, or your own.
+
+A layer is called as `layer(x, state)` and gives the outputs and the next state; x is (T, B, D), the outputs
+(T, B, ...), a state a tensor (N, B, H) or a tuple of them. A law raises AssertionError where the layer breaks it, with
+the largest difference. Make the layer and x float64: differences of rounding, up to 1e-9, are forgiven.
+
+>>> import numpy as np, nn
+>>> from minigrad.testing import laws
+>>> x = np.random.default_rng(0).normal(size=(4, 3, 2))
+>>> laws.is_causal(nn.LSTM(2, 5).to("float64"), x)
+>>> laws.is_causal(nn.LSTM(2, 5, bidirectional=True).to("float64"), x)
+Traceback (most recent call last):
+AssertionError: is_causal: output t=0 depends on inputs after it, as the gradient there says: up to ...
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..autodiff import grad
+from ..creation import as_tensor
+from ..graph import Tensor
+
+TOLERANCE = 1e-9
+Layer = Callable[..., tuple[Tensor, Any]]
+
+
+def splits(layer: Layer, x: Any, at: int, state: Any = None) -> None:
+    """A sequence may be cut before step `at`, if the state is carried over: truncated BPTT computes the same."""
+    outputs, last = layer(x, state)
+    head, middle = layer(x[:at], state)
+    tail, end = layer(x[at:], middle)
+    name = f"splits: cut before step {at}"
+    same(name, "the outputs before", outputs[:at], head)
+    same(name, "the outputs after", outputs[at:], tail)
+    same(name, "the last state", last, end)
+
+
+def sequences_are_independent(layer: Layer, x: Any, order: Sequence[int]) -> None:
+    """The sequences of a batch know nothing of each other: in another order, they give the same in that order."""
+    outputs, last = layer(x)
+    permuted, end = layer(x[:, list(order)])
+    name = f"sequences_are_independent: in the order {list(order)}"
+    same(name, "the outputs", outputs[:, list(order)], permuted)
+    same(name, "the last state", [part[:, list(order)] for part in parts(last)], end)
+
+
+def padding_is_ignored(layer: Layer, x: Any, lengths: Sequence[int]) -> None:
+    """What lies beyond the lengths of a batch changes nothing: each sequence gives what it gives alone."""
+    beyond = np.arange(len(x))[:, None] >= np.asarray(lengths)  # (T, B)
+    padded = np.where(beyond[..., None], np.nan, as_tensor(x).numpy())
+    outputs, last = layer(as_tensor(padded), lengths=lengths)
+    for b, n in enumerate(lengths):
+        alone, end = layer(x[:n, b : b + 1])
+        name = f"padding_is_ignored: sequence {b} of length {n}"
+        same(name, "the outputs", outputs[:n, b : b + 1], alone)
+        same(name, "the last state", [part[:, b : b + 1] for part in parts(last)], end)
+        if np.any(outputs.numpy()[n:, b]):
+            raise AssertionError(f"{name}: the outputs beyond it are not zeros")
+
+
+def is_causal(layer: Layer, x: Any) -> None:
+    """No output depends on inputs after it."""
+    x = as_tensor(as_tensor(x).data, requires_grad=True)
+    outputs, _ = layer(x)
+    for t in range(len(x)):
+        (dx,) = grad(outputs[t], x, np.ones(outputs.shape[1:]), retain_graph=True)
+        if np.any(dx.numpy()[t + 1 :]):
+            largest = np.abs(dx.numpy()[t + 1 :]).max()
+            raise AssertionError(
+                f"is_causal: output t={t} depends on inputs after it, as the gradient there says: up to {largest:.2e}"
+            )
+
+
+def keeps_no_state(layer: Layer, x: Any) -> None:
+    """Called twice, a layer gives the same bits: the state is passed in and returned, not kept."""
+    for first, second in zip(map(parts, layer(x)), map(parts, layer(x)), strict=True):
+        for one, other in zip(first, second, strict=True):
+            if one.numpy().tobytes() != other.numpy().tobytes():
+                raise AssertionError("keeps_no_state: the second call gives something else; does the layer keep state?")
+
+
+def parts(state: Any) -> list[Tensor]:
+    """The tensors of a state."""
+    return list(state) if isinstance(state, tuple | list) else [state]
+
+
+def same(law: str, what: str, expected: Any, got: Any) -> None:
+    """Raise AssertionError unless two states, or outputs, are equal up to rounding."""
+    for one, other in zip(parts(expected), parts(got), strict=True):
+        a, b = one.numpy(), other.numpy()
+        if a.shape != b.shape:
+            raise AssertionError(f"{law}: {what}: expected shape {a.shape}, got {b.shape}")
+        if not np.allclose(a, b, rtol=TOLERANCE, atol=TOLERANCE):
+            raise AssertionError(f"{law}: {what} differ by up to {np.abs(a - b).max():.2e}")
