@@ -123,8 +123,10 @@ class Training:
         self.baselines = ngram_baselines(self.train_ids, self.val_ids, len(self.vocabulary))
         chunk = Streams(self.train_ids, T=min(3, len(self.train_ids) - 1), B=1).chunk(0)
         self.model.eval()
-        self.folder.drawing(loss_of(self.model, chunk, None)[0])
+        with mg.unrolled():
+            loss, _ = loss_of(self.model, chunk, None)
         self.model.train()
+        self.folder.drawing(loss)
 
     # ---- the run
 

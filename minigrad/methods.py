@@ -31,18 +31,22 @@ class TensorMethods:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The length of each axis."""
         return cast(tuple[int, ...], self._data.shape)
 
     @property
     def ndim(self) -> int:
+        """How many axes there are."""
         return cast(int, self._data.ndim)
 
     @property
     def size(self) -> int:
+        """How many elements there are."""
         return cast(int, self._data.size)
 
     @property
     def dtype(self) -> np.dtype:
+        """What the elements are: NumPy's dtype of the array."""
         return cast(np.dtype, self._data.dtype)
 
     @property
@@ -52,6 +56,7 @@ class TensorMethods:
 
     @property
     def T(self) -> "Tensor":
+        """The axes in reverse: a matrix transposed."""
         return self.transpose()
 
     def item(self) -> Any:
@@ -83,6 +88,7 @@ class TensorMethods:
         return self.astype(dtype)
 
     def astype(self, dtype: DTypeLike) -> "Tensor":
+        """The same values in a dtype; the tensor itself where it has that already."""
         return cast("Tensor", self if self.dtype == dtype else functions["astype"](self, dtype=np.dtype(dtype)))
 
     def __float__(self) -> float:
