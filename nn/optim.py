@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from minigrad import Tensor, as_tensor
-from minigrad.backend import Array, backend_of, move
+from minigrad.backend import Array, DeviceError, backend_of, move
 from minigrad.creation import to_array
 from minigrad.graph import mark_written
 
@@ -59,19 +59,26 @@ class Optimizer:
         Raises:
             TypeError: something that is not a leaf tensor.
             ValueError: a parameter that is there already, an unknown option, or one out of range.
+            DeviceError: parameters on different devices.
         """
         params = group["params"]
         params = [params] if isinstance(params, Tensor) else list(params)
         options = {**self.defaults, **group}
         del options["params"]
         self.check(options)
-        seen = set(self.state)
+        seen = dict.fromkeys(self.state)
         for i, param in enumerate(params):
             if not isinstance(param, Tensor) or not param.is_leaf:
                 raise TypeError(f"params[{i}]: expected a parameter, a leaf tensor, got {type(param).__name__}")
             if param in seen:
                 raise ValueError(f"params[{i}], of shape {param.shape}, is a parameter of this optimizer already")
-            seen.add(param)
+            seen[param] = None
+            device = next(iter(seen)).device
+            if param.device != device:
+                raise DeviceError(
+                    f"params[{i}]: expected a parameter on device {device}, as the others are, got one of shape "
+                    f"{param.shape} on {param.device}; move the whole model with .to(...) first"
+                )
         self.param_groups.append({"params": params, **options})
         self.state |= {param: {"step": 0, **self.initial_state(param.data, options)} for param in params}
 

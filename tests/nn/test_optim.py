@@ -206,6 +206,11 @@ def test_the_state_of_another_optimizer_is_refused(other: Any, message: str) -> 
         (lambda p: optim.SGD([]), ValueError, "SGD: expected parameters, got none"),
         (lambda p: optim.SGD([p, p]), ValueError, r"params\[1\], of shape \(2,\), is a parameter of this"),
         (lambda p: optim.SGD([{"params": [p]}, {"params": [p]}]), ValueError, "of this optimizer already"),
+        (
+            lambda p: optim.SGD([p, nn.Parameter([1.0]).to("strict").detach()]),
+            mg.DeviceError,
+            r"params\[1\]: expected a parameter on device cpu, as the others are, got one of shape \(1,\) on strict",
+        ),
         (lambda p: optim.SGD([p * 2]), TypeError, r"params\[0\]: expected a parameter, a leaf tensor"),
         (lambda p: optim.SGD([p.data]), TypeError, "got ndarray"),
         (lambda p: optim.SGD([{"params": [p], "rate": 1}]), ValueError, "expected options among lr, .*got 'rate'"),
