@@ -22,16 +22,16 @@ from .corpora import NAMES
 from .run_folder import RunFolder
 
 
-def train(options: dict[str, Any], path: Path | None, data_dir: Path | None) -> None:
+def train(options: dict[str, Any], path: Path | None) -> None:
     """Train a model, in a new folder."""
     folder = RunFolder(path or free_folder(options["corpus"], options["cell"]))
-    finish(Training(options, folder, data_dir, resume=False))
+    finish(Training(options, folder, resume=False))
 
 
-def resume(path: Path, data_dir: Path | None) -> None:
+def resume(path: Path, data_dir: str | None) -> None:
     """Go on with the run of a folder, to the bits of a run that was never stopped."""
     folder = RunFolder(path)
-    finish(Training(whole(folder.config(), path), folder, data_dir, resume=True))
+    finish(Training(whole(folder.config(), path), folder, resume=True, data_dir=data_dir))
 
 
 def finish(training: Training) -> None:
@@ -92,8 +92,8 @@ def free_folder(corpus: str, cell: str) -> Path:
 
 
 def training_options(args: argparse.Namespace) -> dict[str, Any]:
-    """What of the command line makes the run: all but where its files are."""
-    return {name: value for name, value in vars(args).items() if name not in ("out", "data_dir")}
+    """What of the command line makes the run: all but its folder, which may move."""
+    return {name: value for name, value in vars(args).items() if name != "out"}
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -101,7 +101,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m demos.char_lm", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    data_dir = dict(type=Path, help="where the books lie, if they are not to be downloaded")
+    data_dir = dict(metavar="FOLDER", help="where the books lie, if they are not to be downloaded")
     if any(word.split("=")[0] == "--resume" for word in argv):
         parser.add_argument("--resume", type=Path, required=True, metavar="RUN", help="the folder of a run")
         parser.add_argument("--data-dir", **data_dir)
@@ -159,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             options = {name: getattr(args, name) for name in ("prompt", "length", "temperature", "seed")}
             sample(args.sample, options, args.count, args.interactive)
         else:
-            train(training_options(args), args.out, args.data_dir)
+            train(training_options(args), args.out)
     except (ValueError, OSError, FloatingPointError, mg.DeviceError, nn.CheckpointError) as error:
         sys.exit(f"char_lm: {error}")
     except KeyboardInterrupt:

@@ -43,13 +43,13 @@ class Training:
     Args:
         config: the options of the command line; a run that goes on has those of its config.json.
         folder: the run's; a new run begins it here.
-        data_dir: where the books lie.
         resume: whether the folder has the run already.
+        data_dir: where the books lie; None: where the config says.
     """
 
-    def __init__(self, config: dict[str, Any], folder: RunFolder, data_dir: Path | None, resume: bool) -> None:
+    def __init__(self, config: dict[str, Any], folder: RunFolder, resume: bool, data_dir: str | None = None) -> None:
         self.config, self.folder = config, folder
-        self.read(data_dir, resume)
+        self.read(data_dir or config["data_dir"], resume)
         self.build()
         if not config["steps"]:
             config["steps"] = self.rehearsed_steps()
@@ -62,10 +62,10 @@ class Training:
             print(f"goes on at step {self.step:,} of {config['steps']:,}")
         self.start = self.saved_at = time.perf_counter()
 
-    def read(self, data_dir: Path | None, resume: bool) -> None:
+    def read(self, data_dir: str | None, resume: bool) -> None:
         """Read the text, and cut it into chunks."""
         config, errors = self.config, "surrogateescape" if self.config["bytes"] else "strict"
-        corpus = load_corpus(config["corpus"], data_dir, errors)
+        corpus = load_corpus(config["corpus"], data_dir and Path(data_dir), errors)
         digest = hashlib.sha256(corpus.text.encode("utf-8", "surrogatepass")).hexdigest()
         if resume and digest != config["text_sha256"]:
             raise ValueError(f"--resume: {config['corpus']} is not the text any more that this run began with")

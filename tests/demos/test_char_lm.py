@@ -307,6 +307,21 @@ def test_what_can_not_go_on_says_why(damage, message, trained):
     assert {path: path.read_bytes() for path in trained.iterdir()} == before
 
 
+def test_a_run_remembers_where_its_book_lies_until_it_is_told_otherwise(tmp_path):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "mujeong.txt").write_text("형식은 영어 교사다.\n" * 40, encoding="utf-8")
+    run = tmp_path / "run"
+    char_lm.main(
+        ["--corpus", "mujeong", "--data-dir", str(tmp_path / "here"), "--steps", "3", "--out", str(run), *SMALL]
+    )
+    before = traces(run)
+    char_lm.main(["--resume", str(run)])
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert "expected mujeong.txt in" in error_of("--resume", run)
+    char_lm.main(["--resume", str(run), "--data-dir", str(tmp_path / "there")])
+    assert traces(run) == before
+
+
 def test_a_run_that_got_no_checkpoint_begins_again(trained):
     before = traces(trained)
     for name in ("checkpoint.safetensors", "model.safetensors", "log.csv", "samples.md"):

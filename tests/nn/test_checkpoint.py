@@ -179,7 +179,7 @@ def test_a_damaged_file_loads_or_raises_checkpoint_error(tmp_path_factory: Any, 
 def test_a_dtype_that_numpy_has_not_is_named(tmp_path: Path) -> None:
     header = b'{"a":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
     (tmp_path / "a").write_bytes(len(header).to_bytes(8, "little") + header + bytes(2))
-    with pytest.raises(nn.CheckpointError, match="bfloat16.*save its arrays as F32"):
+    with pytest.raises(nn.CheckpointError, match=r"bfloat16.*save its arrays as F32"):
         nn.load(tmp_path / "a")
 
 
