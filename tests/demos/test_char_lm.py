@@ -2,9 +2,11 @@ import csv
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,10 +26,18 @@ def text(tmp_path):
     return path
 
 
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "text.txt").write_text(TEXT)
+    char_lm.main(["--corpus", str(folder / "text.txt"), "--steps", "20", "--out", str(folder / "run"), *SMALL])
+    return folder / "run"
+
+
 @pytest.fixture
-def trained(text, tmp_path):
-    char_lm.main(["--corpus", str(text), "--steps", "20", "--out", str(tmp_path / "run"), *SMALL])
-    return tmp_path / "run"
+def trained(finished_run, tmp_path):
+    """A copy of a run's folder, to be damaged at will."""
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))
 
 
 def error_of(*argv):
