@@ -2,11 +2,11 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format bench docs linkcheck clean
 .NOTPARALLEL:
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/.stamp-demos  ## train a character model on Python's own sources, into runs/
 	$(PY) -m demos.char_lm
@@ -27,8 +27,14 @@ bench: .venv/.stamp-bench  ## speed and memory, against PyTorch
 	$(PY) -m benchmarks.eager
 	$(PY) -m benchmarks.memory
 
+docs: .venv/.stamp-docs  ## the documentation, into docs/_build; a broken reference is an error
+	$(PY) -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
+
+linkcheck: .venv/.stamp-docs  ## follow the documentation's links to other sites; needs a network
+	$(PY) -m sphinx --fail-on-warning --keep-going --quiet -b linkcheck -D nb_execution_mode=off docs docs/_build/linkcheck
+
 clean:  ## remove .venv, caches and build output; runs/ stays
-	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist docs/_build *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # One stamp for each extra of pyproject.toml.

@@ -64,8 +64,8 @@ class Training:
 
     def read(self, data_dir: str | None, resume: bool) -> None:
         """Read the text, and cut it into chunks."""
-        config, errors = self.config, "surrogateescape" if self.config["bytes"] else "strict"
-        corpus = load_corpus(config["corpus"], data_dir and Path(data_dir), errors)
+        config = self.config
+        corpus = load_corpus(config["corpus"], data_dir and Path(data_dir), config["bytes"])
         digest = hashlib.sha256(corpus.text.encode("utf-8", "surrogatepass")).hexdigest()
         if resume and digest != config["text_sha256"]:
             raise ValueError(f"--resume: {config['corpus']} is not the text any more that this run began with")

@@ -40,12 +40,12 @@ DOWNLOADS = {
 NAMES = (*text.CORPORA, *DOWNLOADS)
 
 
-def load_corpus(name: str, data_dir: Path | None = None, errors: str = "strict") -> Corpus:
+def load_corpus(name: str, data_dir: Path | None = None, as_bytes: bool = False) -> Corpus:
     """The text of a corpus: a name in `NAMES`, or else the path of a UTF-8 text file.
 
     Args:
         data_dir: where the books lie; None: they are downloaded, once, into the user's cache folder.
-        errors: what to do about bytes that are not UTF-8, as in `nn.text.read_text`.
+        as_bytes: as in `nn.text.read_text`.
 
     Raises:
         ValueError: neither a name nor a file, or a file that is not text.
@@ -55,9 +55,9 @@ def load_corpus(name: str, data_dir: Path | None = None, errors: str = "strict")
     if name not in DOWNLOADS:
         if name not in text.CORPORA and not Path(name).exists():
             raise ValueError(f"corpus: expected {', '.join(NAMES)} or the path of a text file, got {name!r}")
-        return text.load_corpus(name, errors)
+        return text.load_corpus(name, as_bytes)
     book = DOWNLOADS[name]
-    return Corpus(text.read_text(found(book, data_dir) if data_dir else fetched(book), errors), book.label)
+    return Corpus(text.read_text(found(book, data_dir) if data_dir else fetched(book), as_bytes), book.label)
 
 
 def found(book: Download, data_dir: Path) -> Path:

@@ -11,6 +11,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 import minigrad as mg
 import nn
@@ -140,11 +141,18 @@ class RunFolder:
             axes.plot([row["characters"] for row in rows], [row[column] for row in rows], label=label, **style)
         for name, nats in baselines.items():
             axes.axhline(nats, color="0.5", linewidth=1, linestyle="--")
-            axes.annotate(f"{name} {nats:.2f}", (1, nats), xycoords=("axes fraction", "data"), ha="right", va="bottom")
-        axes.set(xlabel=f"{unit}s read", ylabel=f"loss (nats a {unit})", title=title, xscale="log")
+            place = dict(
+                xycoords=("axes fraction", "data"), ha="left", va="top", color="0.35"
+            )  # the curves begin above
+            axes.annotate(f"{name} {nats:.2f}", (0.005, nats), **place)
+        axes.set(xlabel=f"{unit}s read", ylabel=f"loss (nats a {unit})", xscale="log")
+        axes.set_title(title, loc="left")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         bits = axes.secondary_yaxis("right", functions=(lambda n: n / math.log(2), lambda b: b * math.log(2)))
         bits.set_ylabel(f"bits a {unit}")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, loc="lower left")
+        axes.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
         figure.savefig(self.path / "loss.png")
         plt.close(figure)

@@ -18,6 +18,12 @@ from minigrad.creation import to_array
 if TYPE_CHECKING:
     from numpy.random import Generator
 
+__all__ = [
+    "relu", "tanh", "sigmoid", "softplus", "softmax", "log_softmax",
+    "linear", "embedding", "one_hot", "layer_norm", "dropout",
+    "mse_loss", "binary_cross_entropy_with_logits", "cross_entropy", "nll_loss",
+]  # fmt: skip
+
 # ---- activations
 
 

@@ -19,6 +19,11 @@ from minigrad.graph import mark_written
 if TYPE_CHECKING:
     from numpy.random import Generator
 
+__all__ = [
+    "constant_", "zeros_", "ones_", "eye_", "uniform_", "normal_", "trunc_normal_", "orthogonal_",
+    "xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_", "calculate_gain",
+]  # fmt: skip
+
 
 def copy_(tensor: Tensor, values: Any) -> Tensor:
     """Write an array of values, of a shape that broadcasts to the tensor's, over those it has.

@@ -27,10 +27,12 @@ def ngram_baselines(train: npt.ArrayLike, validation: npt.ArrayLike, V: int) -> 
     Source: F. Jelinek, R. L. Mercer, Interpolated estimation of Markov source parameters from sparse
     data, in Pattern Recognition in Practice, 1980.
 
-    train, validation   character ids of shape (N,), in 0..V-1; training needs ten or more
-    V                   vocabulary size
+    Args:
+        train, validation: character ids of shape (N,), in 0..V-1; training needs ten or more.
+        V: vocabulary size.
 
-    Raises ValueError for ids outside 0..V-1 or too short a text.
+    Raises:
+        ValueError: ids outside 0..V-1, or too short a text.
 
     >>> losses = ngram_baselines([1, 0, 2, 2, 3] * 100, [1, 0, 2, 2, 3] * 10, V=4)
     >>> {name: round(nats, 2) for name, nats in losses.items()}
@@ -62,9 +64,10 @@ class NGrams:
     occur are stored, sorted; a k-gram's number among them stands for it as the context of order k + 1, so
     keys stay below N V whatever the order and nothing of size V^k is ever made.
 
-    ids     character ids of shape (N,), N >= 1, in 0..V-1
-    V       vocabulary size
-    order   the longest k-gram counted
+    Args:
+        ids: character ids of shape (N,), N >= 1, in 0..V-1.
+        V: vocabulary size.
+        order: the longest k-gram counted.
 
     >>> NGrams([1, 0, 2, 2, 3], V=4, order=2).frequencies([2, 3]).round(2)  # rows f_0, f_1, f_2
     array([[0.25, 0.25],
@@ -107,8 +110,9 @@ def interpolation_weights(frequencies: Floats, tolerance: float = 1e-4) -> Float
     tangent and the best weights are at most max_k g_k - 1 nats per character better than the present
     ones, g as in `em_factors`: the iteration ends when that is below `tolerance`.
 
-    frequencies   (K, N): the probability each of K models gives to each of N characters; no column all 0
-    tolerance     nats per character
+    Args:
+        frequencies: (K, N): the probability each of K models gives to each of N characters; no column all 0.
+        tolerance: nats per character.
 
     >>> interpolation_weights(np.array([[0.5, 0.5], [1.0, 0.5]])).round(2)
     array([0., 1.])

@@ -40,6 +40,8 @@ class Optimizer:
         state: for each parameter a dict of arrays and a count of its steps, under PyTorch's names.
     """
 
+    implied: tuple[str, Any] | None = None  # an option of PyTorch's that this optimizer is, rather than has
+
     def __init__(self, params: Parameters, **defaults: Any) -> None:
         self.defaults = defaults
         self.param_groups: list[Options] = []
@@ -158,7 +160,8 @@ class Optimizer:
             state_dict: what `state_dict()` gave; its arrays are copied.
 
         Raises:
-            ValueError: other groups, or state of other names or shapes; nothing has changed then.
+            ValueError: other groups, state of other names or shapes, or options that this optimizer has not; nothing
+                has changed then. Options of PyTorch's that are off (`foreach`, `maximize`, ...) are passed over.
         """
         groups, params = state_dict["param_groups"], list(self._params())
         sizes, given = ([len(group["params"]) for group in gs] for gs in (self.param_groups, groups))
@@ -173,9 +176,18 @@ class Optimizer:
             loaded[param] = {
                 name: int(value) if name == "step" else copied(value, param) for name, value in new.items()
             }
+        options = [self._own_options(group) for group in groups]
         self.state = loaded
-        for group, new in zip(self.param_groups, groups, strict=True):
-            group.update({name: value for name, value in new.items() if name != "params"})
+        for group, new in zip(self.param_groups, options, strict=True):
+            group.update(new)
+
+    def _own_options(self, group: Options) -> Options:
+        own = {name: value for name, value in group.items() if name in self.defaults}
+        for name, value in group.items():
+            if name not in own and name != "params" and value and (name, value) != self.implied:
+                raise ValueError(f"load_state_dict: {type(self).__name__} has no option {name}={value}; leave it out")
+        self.check({**self.defaults, **own})
+        return own
 
     def _params(self) -> Iterable[Tensor]:
         return (param for group in self.param_groups for param in group["params"])
@@ -415,6 +427,8 @@ class AdamW(Adam):
     >>> w.data
     array([0.75], dtype=float32)
     """
+
+    implied = ("decoupled_weight_decay", True)
 
     def __init__(
         self,

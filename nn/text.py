@@ -105,7 +105,7 @@ class ByteVocabulary(Vocabulary):
     """The distinct bytes of a text's UTF-8 form, for models that read bytes: at most 256, in any language.
 
     Byte b stands in `characters` as the character of code point b. A byte that was no UTF-8 in the file, a lone
-    surrogate in the text (`read_text` with errors="surrogateescape"), is itself again. Bytes that a model
+    surrogate in the text (`read_text` with as_bytes=True), is itself again. Bytes that a model
     strings together to no character are decoded to U+FFFD.
 
     >>> vocabulary = ByteVocabulary.of("무정")
@@ -194,11 +194,11 @@ def _hash(path: Path) -> str:
 CORPORA: dict[str, Callable[[], Corpus]] = {"stdlib": standard_library, "hello": hello}
 
 
-def load_corpus(name: str, errors: str = "strict") -> Corpus:
+def load_corpus(name: str, as_bytes: bool = False) -> Corpus:
     """Return the text and label of a corpus: a name in `CORPORA`, or else the path of a UTF-8 text file.
 
-    Raises ValueError, listing the known names, if `name` is neither, and what `read_text`, which gets `errors`,
-    raises.
+    Raises ValueError, listing the known names, if `name` is neither, and what `read_text`, which gets
+    `as_bytes`, raises.
 
     >>> load_corpus("hello").label
     'the lecture\\'s "hello", repeated'
@@ -209,15 +209,17 @@ def load_corpus(name: str, errors: str = "strict") -> Corpus:
         raise ValueError(
             f"corpus must be {', '.join(CORPORA)} or the path of a text file, but {name!r} is none of them"
         )
-    return Corpus(read_text(name, errors), name)
+    return Corpus(read_text(name, as_bytes), name)
 
 
-def read_text(path: str | Path, errors: str = "strict") -> str:
-    """Return the text of a UTF-8 file, its newlines as they stand in it.
+def read_text(path: str | Path, as_bytes: bool = False) -> str:
+    r"""Return the text of a UTF-8 file, without a byte-order mark, and its ends of line all \n.
 
-    With errors="surrogateescape" any file will do: what is not UTF-8 becomes lone surrogates, for `ByteVocabulary`.
-    Raises FileNotFoundError or IsADirectoryError if there is no such file, and ValueError if it is empty
-    or not UTF-8 (surrogates included), each naming the path.
+    With `as_bytes` nothing is left out or changed, and any file will do: what is not UTF-8 becomes lone surrogates,
+    for `ByteVocabulary` to make bytes of again.
+
+    Raises FileNotFoundError or IsADirectoryError if there is no such file, and ValueError if it is empty or, where
+    text is wanted, not UTF-8 (lone surrogates included), each naming the path.
     """
     path = Path(path)
     if path.is_dir():
@@ -228,7 +230,9 @@ def read_text(path: str | Path, errors: str = "strict") -> str:
     if not data:
         raise ValueError(f"{path} must hold text, but is empty")
     try:
-        return data.decode("utf-8", errors)
+        if as_bytes:
+            return data.decode("utf-8", "surrogateescape")
+        return data.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} must be UTF-8, but byte {data[error.start]:#04x} at offset {error.start} is not "
@@ -277,12 +281,15 @@ class Streams:
     carried along. A chunk is a function of k alone: training resumes at step k with `chunk(k)`. The
     steps that fill no chunk (fewer than T a stream) are left out.
 
-    ids   integer array of shape (N,)
-    T     steps a chunk
-    B     parallel streams, the batch
+    Args:
+        ids: integers of shape (N,).
+        T: steps a chunk.
+        B: parallel streams, the batch.
 
-    `len` is the number of chunks in an epoch; iterating gives one epoch. Raises ValueError if the text is
-    shorter than one chunk: T B + 1 characters.
+    Raises:
+        ValueError: the text is shorter than one chunk: T B + 1 characters.
+
+    `len` is the number of chunks in an epoch; iterating gives one epoch.
 
     >>> streams = Streams(np.arange(14), T=3, B=2)
     >>> chunk = streams.chunk(1)
@@ -335,13 +342,16 @@ class Documents:
     last of the separator) on; where a document begins, `fresh` says so, and where a piece is shorter than T, `lengths`
     do. Each of the B streams has its share of the documents, in order, and begins again when it is through.
 
-    ids         integer array of shape (N,)
-    T           steps a chunk, at most
-    B           parallel streams, the batch
-    separator   the ids that end a document, of shape (S,), S >= 1; of repeated ones the last counts
+    Args:
+        ids: integers of shape (N,).
+        T: steps a chunk, at most.
+        B: parallel streams, the batch.
+        separator: the ids that end a document, of shape (S,), S >= 1; of repeated ones the last counts.
+
+    Raises:
+        ValueError: there are fewer than B documents, or the separator is empty.
 
     `len` is the number of chunks after which every stream is through; iterating gives these, with every piece once.
-    Raises ValueError if there are fewer than B documents.
 
     >>> ids = Vocabulary.of("ab.abcde.").encode("ab.abcde.")
     >>> chunk = Documents(ids, T=4, B=2, separator=ids[2:3]).chunk(0)
@@ -397,8 +407,9 @@ class Documents:
 def document_ends(ids: Ids, separator: Ids) -> Ids:
     """Return where the documents of a text end, behind their separators; the text's end is one. Of shape (M,).
 
-    ids         of shape (N,), N >= 2
-    separator   of shape (S,); ValueError if it is empty
+    Args:
+        ids: of shape (N,), N >= 2.
+        separator: of shape (S,); ValueError if it is empty.
 
     >>> document_ends(np.array([5, 0, 6, 0, 0, 7]), np.array([0]))
     array([2, 5, 6])

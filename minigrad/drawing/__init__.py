@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from ..graph import GraphError, Tensor
-from .export import Drawing
+from .export import DotMissing, Drawing
 from .op_level import op_level
+
+__all__ = ["DotMissing", "Drawing", "draw"]
 
 LEVELS = {"op": op_level}
 

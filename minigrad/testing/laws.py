@@ -22,6 +22,8 @@ from ..autodiff import grad
 from ..creation import as_tensor
 from ..graph import Tensor
 
+__all__ = ["splits", "sequences_are_independent", "padding_is_ignored", "is_causal", "keeps_no_state"]
+
 TOLERANCE = 1e-9
 Layer = Callable[..., tuple[Tensor, Any]]
 

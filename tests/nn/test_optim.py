@@ -197,6 +197,23 @@ def test_the_state_of_another_optimizer_is_refused(other: Any, message: str) -> 
             np.testing.assert_array_equal(optimizer.state[p][key], value)
 
 
+def test_options_that_are_off_are_passed_over_and_others_refused() -> None:
+    params = parameters()
+    for make, implied in ((optim.Adam, {}), (optim.AdamW, {"decoupled_weight_decay": True})):
+        optimizer = make(params)
+        state = optimizer.state_dict()
+        before = dict(optimizer.param_groups[0])
+        state["param_groups"][0] |= {"foreach": None, "maximize": False, **implied, "lr": 0.25}
+        optimizer.load_state_dict(state)
+        assert optimizer.param_groups[0] == {**before, "lr": 0.25}
+        for wrong in ({"maximize": True}, {"lr": -1.0}, {"lr": float("nan")}):
+            with pytest.raises(ValueError, match=r"maximize=True; leave it out|lr of at least 0"):
+                optimizer.load_state_dict({**state, "param_groups": [state["param_groups"][0] | wrong]})
+        assert optimizer.param_groups[0] == {**before, "lr": 0.25}
+    with pytest.raises(ValueError, match="Adam has no option decoupled_weight_decay=True"):
+        optim.Adam(params).load_state_dict(state)
+
+
 # ---- what is refused
 
 

@@ -1,0 +1,143 @@
+"""The documentation: its examples run, nothing public is left out, and the site builds without a warning."""
+
+import importlib
+import json
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from pkgutil import walk_packages
+
+import pytest
+from docutils.core import publish_doctree
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minigrad
+import nn
+from docs import op_table, reference
+from minigrad.registry import Op, Proof
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(path.stem for path in (DOCS / "api").glob("*.rst"))
+OPS = op_table.ops_of_minigrad()
+
+
+def run(code, tmp_path, monkeypatch):
+    """The names that are left when a page's examples have run, one after the other, in an empty folder."""
+    (tmp_path / "example.py").write_text(code, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return runpy.run_path("example.py")
+
+
+# ---- examples
+
+
+def test_the_tutorial_runs_and_learns_to_spell(tmp_path, monkeypatch):
+    cells = json.loads((DOCS / "tutorial.ipynb").read_text(encoding="utf-8"))["cells"]
+    cells = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in cells)  # they are made, not committed
+    names = run("\n".join("".join(cell["source"]) for cell in cells), tmp_path, monkeypatch)
+    assert names["losses"][-1] < 0.1 < names["losses"][0]
+    assert names["vocabulary"].decode(names["drawn"][:4, 0]) == "ello"
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)
+def test_examples_run(path, tmp_path, monkeypatch):
+    examples = re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert examples or path.name != "pytorch.md"
+    run("\n".join(examples), tmp_path, monkeypatch)
+
+
+# ---- the table of ops
+
+
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+def test_the_table_shows_the_formulas_that_run(op):
+    row, shown = op_table.row(op), op_table.formulas(op)
+    assert len(shown) == len(op.rules)
+    for rule, (operand, text) in zip(op.rules, shown.items(), strict=True):
+        assert f"`d{operand} = {text}`" in row
+        assert rule.position is None or operand == op.operands[rule.position]
+        if rule.formula.__name__ == "<lambda>":
+            signature = ", ".join(("g", *rule.reads, *rule.extras))
+            again = eval(f"lambda {signature}: {text}", op.forward.__globals__).__code__
+            ours = rule.formula.__code__
+            assert (again.co_code, again.co_consts, again.co_names) == (ours.co_code, ours.co_consts, ours.co_names)
+        else:
+            assert text.startswith(f"{rule.formula.__name__}(g")
+            assert rule.formula in op_table.helpers([op])
+
+
+def test_every_op_is_in_the_table_and_every_function_called_stands_below():
+    table = op_table.table(OPS)
+    assert len(OPS) > 50
+    assert re.findall(r"<minigrad\.(\w+)>", table) == [op.name for op in OPS]
+    assert set(re.findall(r"\b(_[a-z]\w*)\(", table)) == set(re.findall(r"^def (_\w+)\(", table, re.MULTILINE))
+
+
+def test_an_op_without_docstring_or_formula_fails_the_build():
+    def nameless(xp, x):
+        return x
+
+    def bare(xp, x):
+        """x itself."""
+        return x
+
+    proof = Proof(None, (-3.0, 3.0), (), True, None)
+    for forward, expected in (nameless, "nameless: expected a docstring"), (bare, "bare: expected a formula for x"):
+        with pytest.raises(ValueError, match=expected):
+            op_table.table([Op(forward, None, {"x": lambda g: g}, proof)])
+
+
+# ---- the reference
+
+
+def test_every_public_name_stands_on_one_page():
+    entries = [entry for page in PAGES for entry in reference.entries(page, PAGES).items()]
+    names, documented = zip(*entries, strict=True)
+    assert len(names) == len(set(names)) == len(set(documented))
+    assert {"minigrad.Tensor", "minigrad.tanh", "nn.LSTM", "nn.save"} <= set(names)
+    below = [
+        module.name for package in (minigrad, nn) for module in walk_packages(package.__path__, package.__name__ + ".")
+    ]
+    modules = [minigrad, nn, *map(importlib.import_module, below)]
+    exporting = [module for module in modules if module is minigrad or hasattr(module, "__all__")]
+    assert len(exporting) > 6
+    public = {value for module in exporting for value in reference.exports(module).values()}
+    assert public <= set(documented)
+
+
+@given(st.text("a1 *|_\\.", max_size=20))
+def test_plain_text_means_itself(text):
+    text = " ".join(f"Text {text} end".split())
+    document = publish_doctree(reference.as_rst(text), settings_overrides={"report_level": 1, "halt_level": 1})
+    assert document.astext() == text
+
+
+def test_equations_and_columns_stay_as_they_are():
+    equations, columns = "h' = o * tanh(c')\nc' = |f| * c", "ids   of shape (N,)\nT     steps"
+    indented = equations.replace("h'", "    h'").replace("c' =", "    c' =")
+    docstring = f"One step.\n\n{indented}\n\n{columns}\n\nArgs:\n    x: its input."
+    blocks = reference.as_rst(docstring).split("\n\n")
+    assert [block.strip() for block in blocks if "code-block" in block] == [".. code-block:: text"] * 2
+    literal = [re.sub(r"^ {4,8}", "", block, flags=re.MULTILINE) for block in blocks]
+    assert equations in literal
+    assert columns in literal
+
+
+# ---- the site
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    """A broken link or reference inside the site is a warning too. The notebook's cells run above."""
+    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet"]
+    options = ["-D", "nb_execution_mode=off", "-d", str(tmp_path / "doctrees")]
+    built = subprocess.run(
+        [*command, *options, str(DOCS), str(tmp_path / "html")], cwd=ROOT, capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stderr
+    lstm = (tmp_path / "html" / "api" / "nn.html").read_text(encoding="utf-8")
+    assert 'href="nn.steps.html#nn.steps.lstm_step"' in lstm
