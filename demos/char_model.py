@@ -9,7 +9,8 @@ import minigrad as mg
 import nn
 from nn import functional as F
 from nn.generation import generate
-from nn.text import IGNORED, ByteVocabulary, Chunk, Vocabulary
+from nn.streams import IGNORED, Chunk
+from nn.text import ByteVocabulary, Vocabulary
 
 CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 

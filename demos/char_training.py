@@ -19,7 +19,8 @@ import minigrad as mg
 import nn
 from nn.ngram import ngram_baselines
 from nn.optim import CosineAnnealingLR, ExponentialLR
-from nn.text import IGNORED, ByteVocabulary, Documents, Streams, Vocabulary, split
+from nn.streams import IGNORED, Documents, Streams
+from nn.text import ByteVocabulary, Vocabulary, split
 
 from .char_model import CharModel, cut, loss_of, validate, write
 from .corpora import load_corpus
