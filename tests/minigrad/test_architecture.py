@@ -39,7 +39,7 @@ LAZY = {("minigrad.graph", "minigrad.autodiff")}
 # Each library, and where alone it may be imported.
 ONLY_IN = {
     "cupy": ["minigrad.backend"],
-    "graphviz": ["minigrad.drawing"],
+    "graphviz": ["minigrad.drawing", "demos"],
     "hypothesis": ["minigrad.testing"],
     "safetensors": ["nn"],
     "matplotlib": ["demos"],
