@@ -28,7 +28,7 @@ def gradient_test(*args: Any, order: int = 2) -> Callable[[Callable[..., Any]], 
         of tensors may be returned.
 
     >>> import minigrad as mg, nn
-    >>> @gradient_test((3, 2), (2,))
+    >>> @gradient_test((2, 1), (1,))
     ... def test_distance(x, y):
     ...     return mg.sqrt(mg.sum(mg.square(x - y)) + 1)
     >>> test_logsumexp = gradient_test()(mg.logsumexp)
