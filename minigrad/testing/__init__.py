@@ -1,7 +1,7 @@
 """Proof of gradients: `check_grads`, and what Hypothesis adds to it.
 
 `gradient_test` makes a test of one line, `strategies` draws arrays and ops' calls, `laws` are what any recurrent
-layer must obey. What needs Hypothesis (`pip install 'minigrad[test]'`) is imported when it is first asked for.
+layer must obey. What needs Hypothesis (`pip install hypothesis`) is imported when it is first asked for.
 """
 
 import importlib

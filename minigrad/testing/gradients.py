@@ -43,7 +43,7 @@ def check_grads(f: Callable[..., Any], *args: Any, order: int = 2) -> None:
     branch not taken here. So draw several points, off kinks: there formula and differences may rightly disagree.
 
     Args:
-        f: a function of `args` that returns a tensor or a tuple of tensors.
+        f: a function of `args` that returns a tensor, or tuples of tensors, nested or not.
         args: tensors or arrays. Floating-point ones become float64 and are differentiated; what else there is,
             indices or flags, is passed as it is.
         order: how often to differentiate, 1 or more.
@@ -91,12 +91,17 @@ def as_float64(value: Any) -> Array | None:
 
 
 def as_tuple(result: Any) -> tuple[Tensor, ...]:
-    """The tensors among f's results that vary continuously."""
-    results = tuple(result) if isinstance(result, tuple | list) else (result,)
+    """The tensors among f's results that vary continuously, nested ones in order."""
+    results = flat(result)
     for i, y in enumerate(results):
         if not isinstance(y, Tensor):
             raise TypeError(f"check_grads: expected f to return tensors, got {type(y).__name__} as result {i}")
     return tuple(y for y in results if y.dtype.kind == "f")
+
+
+def flat(result: Any) -> tuple[Any, ...]:
+    """The members of nested tuples and lists, in order."""
+    return tuple(y for part in result for y in flat(part)) if isinstance(result, tuple | list) else (result,)
 
 
 # ------------------------------------------------------------------------------------------------ purity

@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 
 from ..autodiff import grad
+from ..backend import generator
 from ..creation import as_tensor
 from ..graph import Tensor
+from .functions import signed
 
 __all__ = ["splits", "sequences_are_independent", "padding_is_ignored", "is_causal", "keeps_no_state"]
 
@@ -39,13 +41,11 @@ def splits(layer: Layer, x: Any, at: int, state: Any = None) -> None:
     same(name, "the last state", last, end)
 
 
-def sequences_are_independent(layer: Layer, x: Any, order: Sequence[int]) -> None:
-    """The sequences of a batch know nothing of each other: in another order, they give the same in that order."""
+def sequences_are_independent(layer: Layer, x: Any) -> None:
+    """The sequences of a batch know nothing of each other: each gives what it gives alone."""
     outputs, last = layer(x)
-    permuted, end = layer(x[:, list(order)])
-    name = f"sequences_are_independent: in the order {list(order)}"
-    same(name, "the outputs", outputs[:, list(order)], permuted)
-    same(name, "the last state", [part[:, list(order)] for part in parts(last)], end)
+    for b in range(x.shape[1]):
+        alone(layer, x, b, len(x), outputs, last, f"sequences_are_independent: sequence {b}")
 
 
 def padding_is_ignored(layer: Layer, x: Any, lengths: Sequence[int]) -> None:
@@ -54,20 +54,19 @@ def padding_is_ignored(layer: Layer, x: Any, lengths: Sequence[int]) -> None:
     padded = np.where(beyond[..., None], np.nan, as_tensor(x).numpy())
     outputs, last = layer(as_tensor(padded), lengths=lengths)
     for b, n in enumerate(lengths):
-        alone, end = layer(x[:n, b : b + 1])
         name = f"padding_is_ignored: sequence {b} of length {n}"
-        same(name, "the outputs", outputs[:n, b : b + 1], alone)
-        same(name, "the last state", [part[:, b : b + 1] for part in parts(last)], end)
+        alone(layer, x, b, n, outputs, last, name)
         if np.any(outputs.numpy()[n:, b]):
             raise AssertionError(f"{name}: the outputs beyond it are not zeros")
 
 
 def is_causal(layer: Layer, x: Any) -> None:
     """No output depends on inputs after it."""
-    x = as_tensor(as_tensor(x).data, requires_grad=True)
+    x, rng = as_tensor(as_tensor(x).data, requires_grad=True), generator(0)
     outputs, _ = layer(x)
     for t in range(len(x)):
-        (dx,) = grad(outputs[t], x, np.ones(outputs.shape[1:]), retain_graph=True)
+        weights = signed(rng, outputs[t].size).reshape(outputs.shape[1:])  # ones would let effects cancel
+        (dx,) = grad(outputs[t], x, weights, retain_graph=True)
         if np.any(dx.numpy()[t + 1 :]):
             largest = np.abs(dx.numpy()[t + 1 :]).max()
             raise AssertionError(
@@ -81,6 +80,13 @@ def keeps_no_state(layer: Layer, x: Any) -> None:
         for one, other in zip(first, second, strict=True):
             if one.numpy().tobytes() != other.numpy().tobytes():
                 raise AssertionError("keeps_no_state: the second call gives something else; does the layer keep state?")
+
+
+def alone(layer: Layer, x: Any, b: int, n: int, outputs: Tensor, last: Any, name: str) -> None:
+    """Raise AssertionError unless sequence b of a batch, n steps long, gives the same when it is run by itself."""
+    own, end = layer(x[:n, b : b + 1])
+    same(name, "the outputs", own, outputs[:n, b : b + 1])
+    same(name, "the last state", end, [part[:, b : b + 1] for part in parts(last)])
 
 
 def parts(state: Any) -> list[Tensor]:

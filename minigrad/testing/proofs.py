@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ..graph import Tensor
@@ -14,39 +14,44 @@ from .gradients import check_grads
 from .strategies import arrays, op_calls
 
 
-def gradient_test(*args: Any, order: int = 2) -> Callable[[Callable[..., Any]], Callable[[], None]]:
-    """Turn what it decorates into a test that proves its gradients, with `check_grads`, at points Hypothesis draws.
+def gradient_test(f: Any, *args: Any, order: int = 2, examples: int = 10) -> Callable[..., Any]:
+    """A test that proves the gradients of `f`, with `check_grads`, at points that Hypothesis draws.
 
     Args:
+        f: a function of tensors, an op, or a module, whose parameters are drawn and proved too. Left out, it makes a
+            decorator: `@gradient_test((3, 2))`.
         args: what to call it with. A tuple of integers is the shape of an array of floats in [-2, 2], a Hypothesis
             strategy draws (`minigrad.testing.strategies.arrays` for other domains), anything else is passed as it
             is. An op needs none: its `cases` draw its calls.
         order: how often to differentiate.
+        examples: how many points to draw.
 
     Returns:
-        A decorator of a function of tensors, of an op, or of a module, whose parameters are proved too. Nested tuples
-        of tensors may be returned.
+        A function without arguments, which pytest collects where its name begins with test_.
+
+    Raises:
+        TypeError: nothing to call it with.
 
     >>> import minigrad as mg, nn
+    >>> test_logsumexp = gradient_test(mg.logsumexp)
+    >>> test_rnn = gradient_test(nn.RNN(1, 2), (2, 1, 1), order=1)
     >>> @gradient_test((2, 1), (1,))
     ... def test_distance(x, y):
     ...     return mg.sqrt(mg.sum(mg.square(x - y)) + 1)
-    >>> test_logsumexp = gradient_test()(mg.logsumexp)
-    >>> test_gru = gradient_test((2, 1, 3))(nn.GRU(3, 2))
     >>> test_distance()
     """
+    if not callable(f):
+        return lambda function: gradient_test(function, f, *args, order=order, examples=examples)
 
-    def decorate(f: Callable[..., Any]) -> Callable[[], None]:
-        @given(points(f, args))
-        def test(point: tuple[Callable[..., Any], Sequence[Any]]) -> None:
-            function, xs = point
-            check_grads(function, *xs, order=order)
+    @settings(deadline=None, max_examples=examples)
+    @given(points(f, args))
+    def test(point: tuple[Callable[..., Any], Sequence[Any]]) -> None:
+        function, xs = point
+        check_grads(function, *xs, order=order)
 
-        for attribute in ("__name__", "__doc__", "__module__"):
-            setattr(test, attribute, getattr(f, attribute, None) or type(f).__name__)
-        return test
-
-    return decorate
+    for attribute in ("__name__", "__doc__", "__module__"):
+        setattr(test, attribute, getattr(f, attribute, None) or type(f).__name__)
+    return test
 
 
 def points(f: Callable[..., Any], args: Sequence[Any]) -> st.SearchStrategy[Any]:
@@ -54,16 +59,19 @@ def points(f: Callable[..., Any], args: Sequence[Any]) -> st.SearchStrategy[Any]
     name = getattr(f, "__name__", "")
     if not args and functions.get(name) is f:
         return op_calls(OPS[name]).map(lambda call: (lambda *xs: call.of(f, *xs), call.operands()))
-    drawn = st.tuples(*map(argument, args))
-    if not hasattr(f, "parameters"):
-        return drawn.map(lambda xs: (lambda *ys: flat(f(*ys)), xs))
-    parameters = list(f.parameters())
+    if not args:
+        raise TypeError(
+            f"gradient_test: expected what to call {name or type(f).__name__} with, got nothing; shapes, say"
+        )
+    parameters = list(f.parameters()) if hasattr(f, "parameters") else []
 
-    def of_everything(*xs: Any) -> tuple[Tensor, ...]:
+    def of_parameters_too(*xs: Any) -> Any:
         with lent(parameters, xs[len(args) :]):
-            return flat(f(*xs[: len(args)]))
+            return f(*xs[: len(args)])
 
-    return drawn.map(lambda xs: (of_everything, [*xs, *[p.detach() for p in parameters]]))
+    return st.tuples(*map(argument, args), *[arrays(p.shape) for p in parameters]).map(
+        lambda xs: (of_parameters_too, xs)
+    )
 
 
 def argument(arg: Any) -> st.SearchStrategy[Any]:
@@ -85,8 +93,3 @@ def lent(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> Iterator[Non
     finally:
         for p, (data, node) in zip(parameters, own, strict=True):
             p._data, p.node = data, node
-
-
-def flat(result: Any) -> tuple[Any, ...]:
-    """The members of nested tuples and lists, in order."""
-    return tuple(y for part in result for y in flat(part)) if isinstance(result, tuple | list) else (result,)
