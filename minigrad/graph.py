@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 tick = itertools.count(1).__next__  # one clock numbers the nodes and dates the writes to arrays
 recording = contextvars.ContextVar("recording", default=True)
 current_scope: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("scope", default=())
-step_by_step = contextvars.ContextVar("step_by_step", default=False)
+unrolling = contextvars.ContextVar("unrolling", default=False)
 
 
 class GraphError(RuntimeError):
@@ -60,11 +60,11 @@ def unrolled() -> Iterator[None]:
     >>> drawing.dot.count("matmul")  # for each of 4 steps W_xh x and W_hh h
     8
     """
-    token = step_by_step.set(True)
+    token = unrolling.set(True)
     try:
         yield
     finally:
-        step_by_step.reset(token)
+        unrolling.reset(token)
 
 
 # ------------------------------------------------------------------------------------------------ nodes

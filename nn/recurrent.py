@@ -7,6 +7,7 @@ One loop runs the steps of `nn.steps` over a sequence. The state is passed in an
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ import minigrad as mg
 from minigrad import Tensor, as_tensor, scope
 from minigrad.backend import Array, DeviceError, backend_of, move, to_numpy
 from minigrad.creation import to_array
-from minigrad.graph import step_by_step
+from minigrad.graph import unrolling
 
 from . import functional as F
 from . import init
@@ -36,14 +37,14 @@ class Recurrent(Module):
                 raise ValueError(f"{type(self).__name__}: expected {name} of at least 1, got {size}")
         self.kind, self.input_size, self.hidden_size, self.bias = kind, input_size, hidden_size, bias
 
-    def add_weights(self, D: int, suffix: str = "") -> None:
+    def _add_weights(self, D: int, suffix: str = "") -> None:
         """Make the parameters that take D inputs."""
         H, GH = self.hidden_size, self.kind.blocks * self.hidden_size
         shapes = {"weight_ih": (GH, D), "weight_hh": (GH, H), "bias_ih": (GH,), "bias_hh": (GH,)}
         for name in Weights._fields if self.bias else Weights._fields[:2]:
             setattr(self, name + suffix, new_parameter(*shapes[name]))
 
-    def weights(self, suffix: str = "") -> Weights:
+    def _weights(self, suffix: str = "") -> Weights:
         """The parameters of a layer, or of a cell."""
         parameters: list[Any] = [getattr(self, name + suffix, None) for name in Weights._fields]
         return Weights(*parameters)
@@ -54,7 +55,7 @@ class Recurrent(Module):
         for parameter in self.parameters():
             init.uniform_(parameter, -bound, bound)
 
-    def checked_input(self, given: Any, *expected: str) -> Tensor:
+    def _checked_input(self, given: Any, *expected: str) -> Tensor:
         """The input as a tensor; ValueError or TypeError unless its axes are as expected, and the last D long."""
         x = as_tensor(given)
         if x.ndim not in [axes.count(",") + 1 for axes in expected] or x.shape[-1] != self.input_size:
@@ -63,7 +64,7 @@ class Recurrent(Module):
         self._check_fits("x", x)
         return x
 
-    def checked_state(self, state: Any, shape: tuple[int, ...], x: Tensor) -> State:
+    def _checked_state(self, state: Any, shape: tuple[int, ...], x: Tensor) -> State:
         """The state as a tuple of tensors of a shape, zeros where there is none; ValueError or TypeError otherwise."""
         names = self.kind.states
         if state is None:
@@ -96,18 +97,10 @@ class Recurrent(Module):
 
     def extra_repr(self) -> str:
         """The arguments that are not the defaults, as PyTorch shows them."""
-        changed = [
-            f", {name}={getattr(self, name)}"
-            for name, default in DEFAULTS.items()
-            if getattr(self, name, default) != default
-        ]
+        arguments = inspect.signature(type(self)).parameters.values()
+        changed = [f", {p.name}={getattr(self, p.name)}" for p in arguments
+                   if p.default is not p.empty and getattr(self, p.name) != p.default]  # fmt: skip
         return f"{self.input_size}, {self.hidden_size}" + "".join(changed)
-
-
-DEFAULTS = dict(
-    num_layers=1, nonlinearity="tanh", bias=True, batch_first=False, dropout=0.0, bidirectional=False,
-    variant="cudnn", forget_bias=None,
-)  # fmt: skip
 
 
 class RecurrentCell(Recurrent):
@@ -115,7 +108,7 @@ class RecurrentCell(Recurrent):
 
     def __init__(self, kind: Kind, input_size: int, hidden_size: int, bias: bool) -> None:
         super().__init__(kind, input_size, hidden_size, bias)
-        self.add_weights(input_size)
+        self._add_weights(input_size)
         self.reset_parameters()
 
     def forward(self, x: Any, state: Any = None) -> Any:
@@ -131,9 +124,9 @@ class RecurrentCell(Recurrent):
         Raises:
             ValueError, TypeError: shapes or dtypes that are not these, or not the parameters'.
         """
-        x = self.checked_input(x, "B, D", "D")
-        state = self.checked_state(state, (*x.shape[:-1], self.hidden_size), x)
-        weights = self.weights()
+        x = self._checked_input(x, "B, D", "D")
+        state = self._checked_state(state, (*x.shape[:-1], self.hidden_size), x)
+        weights = self._weights()
         bias, *recurrent = self.kind.prepare(weights)
         state, _ = self.kind.step(F.linear(x, weights.weight_ih, bias), state, *recurrent)
         return bare(state)
@@ -164,12 +157,12 @@ class RecurrentLayers(Recurrent):
         self.num_layers, self.batch_first = num_layers, batch_first
         self.dropout, self.bidirectional = dropout, bidirectional
         for k in range(num_layers):
-            for direction in self.directions:
-                self.add_weights(len(self.directions) * hidden_size if k else input_size, f"_l{k}{direction}")
+            for direction in self._directions:
+                self._add_weights(len(self._directions) * hidden_size if k else input_size, f"_l{k}{direction}")
         self.reset_parameters()
 
     @property
-    def directions(self) -> tuple[str, ...]:
+    def _directions(self) -> tuple[str, ...]:
         """What the names of each direction's weights end in."""
         return ("", "_reverse") if self.bidirectional else ("",)
 
@@ -193,13 +186,13 @@ class RecurrentLayers(Recurrent):
         Raises:
             ValueError, TypeError, DeviceError: shapes, dtypes or devices that are not these, or not the parameters'.
         """
-        x = self.checked_input(x, "B, T, D" if self.batch_first else "T, B, D", "T, D")
+        x = self._checked_input(x, "B, T, D" if self.batch_first else "T, B, D", "T, D")
         time = 1 if self.batch_first and x.ndim == 3 else 0
         T, batch = x.shape[time], x.shape[:time] + x.shape[time + 1 : -1]  # (B,) or ()
         if not T:
             raise ValueError(f"{type(self).__name__}: expected at least one step, got x of shape {x.shape}")
-        state = self.checked_state(state, (self.num_layers * len(self.directions), *batch, self.hidden_size), x)
-        running = None if lengths is None else move(self.running(lengths, T, batch), x.device)  # (T, B, 1)
+        state = self._checked_state(state, (self.num_layers * len(self._directions), *batch, self.hidden_size), x)
+        running = None if lengths is None else move(self._mask(lengths, T, batch), x.device)  # (T, B, 1)
 
         def kept(values: Tensor) -> Tensor:  # zeros beyond the lengths, whatever was there, and no gradient
             return values if running is None else mg.where(mg.swapaxes(running, 0, time), values, 0.0)
@@ -209,7 +202,9 @@ class RecurrentLayers(Recurrent):
         for k in range(self.num_layers):
             if k:
                 x = F.dropout(x, self.dropout, self.training)
-            layer = [self.run(f"_l{k}{direction}", x, next(initials), time, running) for direction in self.directions]
+            layer = [
+                self._direction(f"_l{k}{direction}", x, next(initials), time, running) for direction in self._directions
+            ]
             outputs = [mg.stack([h for h, *_ in trace], axis=time) for trace, _ in layer]
             x = kept(outputs[0] if len(outputs) == 1 else mg.concatenate(outputs, axis=-1))
             runs += layer
@@ -221,21 +216,24 @@ class RecurrentLayers(Recurrent):
         gates = map(mg.stack, zip(*histories, strict=True))  # (N, T, B, H) each
         return x, final, dict(zip(self.kind.states + self.kind.gates, map(kept, gates), strict=True))
 
-    def run(self, suffix: str, x: Tensor, state: State, time: int, running: Array | None) -> tuple[list[Any], State]:
-        """One direction of one layer over a sequence: what `unroll` gives."""
-        weights = self.weights(suffix)
+    def _direction(
+        self, suffix: str, x: Tensor, state: State, time: int, running: Array | None
+    ) -> tuple[list[Any], State]:
+        """One direction of one layer over a sequence: what `scan` gives."""
+        weights = self._weights(suffix)
         bias, *recurrent = self.kind.prepare(weights)
+        step_by_step = unrolling.get()  # then each step has its own product with the input; else there is one for all
 
         def product(x: Tensor) -> Tensor:
             return F.linear(x, weights.weight_ih, bias)  # (..., D) -> (..., G H)
 
         def step(x: Tensor, state: State) -> tuple[State, Gates]:
-            return self.kind.step(product(x) if step_by_step.get() else x, state, *recurrent)
+            return self.kind.step(product(x) if step_by_step else x, state, *recurrent)
 
-        steps = mg.unstack(x if step_by_step.get() else product(x), axis=time)  # one product, or one for each step
-        return unroll(step, steps, state, suffix.endswith("_reverse"), running)
+        steps = mg.unstack(x if step_by_step else product(x), axis=time)
+        return scan(step, steps, state, suffix.endswith("_reverse"), running)
 
-    def running(self, lengths: Any, T: int, batch: tuple[int, ...]) -> np.ndarray:
+    def _mask(self, lengths: Any, T: int, batch: tuple[int, ...]) -> np.ndarray:
         """Where the sequences are not over yet, of shape (T, B, 1); ValueError or TypeError for wrong lengths."""
         name, steps = type(self).__name__, to_numpy(to_array(lengths))
         if steps.dtype.kind not in "iu":
@@ -250,7 +248,7 @@ class RecurrentLayers(Recurrent):
         return np.arange(T)[:, None, None] < steps[:, None]
 
 
-def unroll(
+def scan(
     step: Callable[[Tensor, State], tuple[State, Gates]],
     xs: Sequence[Tensor],
     state: State,

@@ -147,19 +147,23 @@ class Kind(NamedTuple):
 
     step: Callable[..., tuple[State, Gates]]
     prepare: Callable[[Weights], tuple[Any, ...]]  # the bias of the input's product, then what `step` takes
-    blocks: int  # of H rows in the weights
     states: str  # a letter for each part
     gates: str
 
+    @property
+    def blocks(self) -> int:
+        """How many blocks of H rows the weights have."""
+        return len(self.gates) or 1
+
 
 ELMAN = {
-    "tanh": Kind(rnn_step, biases_joined, 1, "h", ""),
-    "relu": Kind(partial(rnn_step, nonlinearity=mg.relu), biases_joined, 1, "h", ""),
+    "tanh": Kind(rnn_step, biases_joined, "h", ""),
+    "relu": Kind(partial(rnn_step, nonlinearity=mg.relu), biases_joined, "h", ""),
 }
-LONG_SHORT_TERM_MEMORY = Kind(lstm_step, biases_joined, 4, "hc", "ifgo")
+LONG_SHORT_TERM_MEMORY = Kind(lstm_step, biases_joined, "hc", "ifgo")
 GATED_UNIT = {
-    "cudnn": Kind(gru_step, biases_apart, 3, "h", "rzn"),
-    "chung": Kind(gru_step_chung, candidate_apart, 3, "h", "rzn"),
+    "cudnn": Kind(gru_step, biases_apart, "h", "rzn"),
+    "chung": Kind(gru_step_chung, candidate_apart, "h", "rzn"),
 }
 
 
