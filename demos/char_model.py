@@ -1,6 +1,7 @@
 """The character language model of `demos.char_lm`: what it computes, how good it is, and how it writes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -49,40 +50,41 @@ def vocabulary_of(config: Mapping[str, Any]) -> Vocabulary:
 
 
 def loss_of(model: CharModel, chunk: Chunk, state: Any) -> tuple[mg.Tensor, Any]:
-    """Mean nats a character of a chunk, and the state after it."""
-    logits, state = model(chunk.x, restarted(state, chunk.fresh), chunk.lengths)
+    """Mean nats a character of a chunk, and the state after it; the state of fresh streams begins at zero."""
+    state = each(lambda s: mg.where(chunk.fresh[:, None], 0.0, s), state)  # (L, B, H)
+    logits, state = model(chunk.x, state, chunk.lengths)
     return F.cross_entropy(logits.reshape(-1, model.V), chunk.y.reshape(-1)), state
 
 
-def restarted(state: Any, fresh: np.ndarray) -> Any:
-    """The state with zeros where a stream begins anew; fresh (B,)."""
-    if state is None or fresh.all():
+def each(f: Callable[[Any], Any], state: Any) -> Any:
+    """A function of every tensor of a state: None, one tensor, or a tuple of them."""
+    if state is None:
         return None
-    if not fresh.any():
-        return state
-    parts = [mg.where(fresh[:, None], 0.0, s) for s in (state if isinstance(state, tuple) else [state])]  # (L, B, H)
-    return tuple(parts) if isinstance(state, tuple) else parts[0]
+    return tuple(map(f, state)) if isinstance(state, tuple) else f(state)
 
 
-def cut(state: Any) -> Any:
-    """The same state as a constant: backpropagation is truncated here."""
-    return tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within, no dropout and no graph."""
+    training = model.training
+    model.eval()
+    with mg.no_grad():
+        yield
+    model.train(training)
 
 
 def validate(model: CharModel, chunks: Iterable[Chunk]) -> float:
     """Mean nats a character over a text, the state carried from chunk to chunk."""
     state, total, count = None, 0.0, 0
-    model.eval()
-    with mg.no_grad():
+    with evaluating(model):
         for chunk in chunks:
             loss, state = loss_of(model, chunk, state)
             targets = int((chunk.y != IGNORED).sum())
             total, count = total + float(loss) * targets, count + targets
-    model.train()
     return total / count
 
 
-def write(
+def continuations(
     model: CharModel,
     vocabulary: Vocabulary,
     prompt: str,
@@ -93,7 +95,6 @@ def write(
 ) -> list[str]:
     """Texts that begin with the prompt and that the model continues, drawn as one batch."""
     ids = np.repeat(vocabulary.encode(prompt)[:, None], count, axis=1)  # (T, B)
-    model.eval()
-    drawn = generate(model, ids, length, temperature=temperature, generator=generator)
-    model.train()
+    with evaluating(model):
+        drawn = generate(model, ids, length, temperature=temperature, generator=generator)
     return [vocabulary.decode(column) for column in np.concatenate([ids, drawn]).T]

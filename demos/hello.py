@@ -13,7 +13,7 @@ import numpy as np
 
 import minigrad as mg
 import nn
-from minigrad.drawing.export import NO_DOT
+from minigrad.drawing.export import DotMissing, render
 from nn import functional as F
 from nn.generation import generate
 
@@ -36,10 +36,13 @@ def one_hot(ids: np.ndarray) -> mg.Tensor:
 
 
 class Network(nn.Module):
-    """ids (T,) -> scores y (T, V) of the next letter: h_t = tanh(W_xh x_t + W_hh h_{t-1}), y_t = W_hy h_t."""
+    """Ids (T,) to scores (T, V) of the next letter; a batch of them, (T, B), to (T, B, V).
+
+    h_t = tanh(W_xh x_t + W_hh h_{t-1})
+    y_t = W_hy h_t
+    """
 
     def __init__(self) -> None:
-        super().__init__()
         self.rnn = nn.RNN(V, H, bias=False)  # W_xh and W_hh
         self.output = nn.Linear(H, V, bias=False)  # W_hy
 
@@ -175,9 +178,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     graph = draw([before, after])
     graph.save(out / "hello.gv")
     try:
-        (out / "hello.svg").write_bytes(graph.pipe("svg"))
-    except graphviz.ExecutableNotFound:
-        print(f"no hello.svg: {NO_DOT}")
+        (out / "hello.svg").write_bytes(render(graph.source, "svg"))
+    except DotMissing as missing:
+        print(f"no hello.svg: {missing}")
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 import minigrad as mg
 import nn
-from nn.checkpoint import write
+from nn.checkpoint import write_whole
 
 LOG_COLUMNS = ("step", "seconds", "characters", "train_nats", "val_nats")
 
 
 class RunFolder:
-    """The folder of one run; every method writes one of its files.
+    """The folder of one run.
 
     The checkpoint is the run: it holds the log and the ladder too, from which a resumed run writes these files again.
     """
@@ -33,19 +33,23 @@ class RunFolder:
 
     # ---- config and checkpoint
 
-    def begin(self, config: dict[str, Any]) -> None:
-        """Write the config of a new run; FileExistsError if there is a run already."""
+    def check_new(self) -> None:
+        """Raise FileExistsError if there is a run already."""
         if (self.path / "config.json").exists():
             raise FileExistsError(
                 f"--out: {self.path} has a run in it already; go on with it by --resume {self.path}, "
                 "name another folder, or remove this one"
             )
+
+    def begin(self, config: dict[str, Any]) -> None:
+        """Write the config of a new run; FileExistsError if there is a run already."""
+        self.check_new()
         self.path.mkdir(parents=True, exist_ok=True)
         text = json.dumps(config, indent=2, ensure_ascii=False)
-        write(self.path / "config.json", f"{text}\n".encode("utf-8", "surrogatepass"))
+        write_whole(self.path / "config.json", f"{text}\n".encode("utf-8", "surrogatepass"))
         self.write_log_and_ladder()
 
-    def config(self) -> dict[str, Any]:
+    def read_config(self) -> dict[str, Any]:
         """The config of the run in this folder; FileNotFoundError or ValueError where there is none."""
         path = self.path / "config.json"
         if not path.exists():
@@ -88,7 +92,7 @@ class RunFolder:
         self.write_log_and_ladder()
         return state
 
-    def model(self, model: nn.Module) -> None:
+    def write_model(self, model: nn.Module) -> None:
         """Write the model's weights alone, for `sample` and for other programs."""
         nn.save(self.path / "model.safetensors", model.state_dict())
 
@@ -121,13 +125,13 @@ class RunFolder:
 
     # ---- pictures
 
-    def drawing(self, output: mg.Tensor) -> None:
+    def draw(self, output: mg.Tensor) -> None:
         """Write the graph of a tensor: graph.gv, and graph.svg where `dot` is installed."""
         drawing = mg.draw(output)
         drawing.save(self.path / "graph.gv")
         try:
             (self.path / "graph.svg").write_text(drawing.svg, encoding="utf-8")
-        except RuntimeError as missing:
+        except mg.drawing.DotMissing as missing:
             print(f"no graph.svg: {missing}")
 
     def plot(self, title: str, baselines: dict[str, float], unit: str) -> None:

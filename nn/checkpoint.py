@@ -56,7 +56,7 @@ def save(path: str | Path, state: Any, metadata: Mapping[str, str] | None = None
         raise ValueError(f"save: the names '__metadata__' and '{STRUCTURE}' belong to the format; choose another")
     if not is_flat(state):
         metadata[STRUCTURE] = json.dumps(structure)
-    write(path, safetensors.numpy.save(arrays, metadata or None))
+    write_whole(path, safetensors.numpy.save(arrays, metadata or None))
 
 
 def load(path: str | Path) -> Any:
@@ -154,7 +154,7 @@ def plain(name: str, value: Any) -> np.ndarray:
 # ---------------------------------------------------------------------- files
 
 
-def write(path: Path, contents: bytes) -> None:
+def write_whole(path: Path, contents: bytes) -> None:
     """Write a file whole or not at all; CheckpointError if it can't be."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # same folder, so that it can be renamed
     try:

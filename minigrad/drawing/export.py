@@ -22,6 +22,18 @@ class DotMissing(RuntimeError):
     """Graphviz's program `dot`, which lays drawings out, is not there."""
 
 
+def render(dot: str, form: str) -> bytes:
+    """A picture of DOT text: "svg", "png" or "pdf"; DotMissing without `dot`, RuntimeError where it gives up."""
+    import graphviz
+
+    try:
+        return bytes(graphviz.Source(dot).pipe(format=form, quiet=True))
+    except graphviz.ExecutableNotFound:
+        raise DotMissing(NO_DOT) from None
+    except graphviz.CalledProcessError as error:
+        raise RuntimeError(f"{form}: dot gave up on {len(dot):,} characters of DOT text ({error})") from error
+
+
 class Drawing:
     """A drawn graph, made by `minigrad.draw`: `save` it, read it as text, or let a notebook show it."""
 
@@ -44,7 +56,7 @@ class Drawing:
             DotMissing: Graphviz's `dot` is not installed.
             RuntimeError: `dot` gave up on this drawing.
         """
-        return self._render("svg").decode()
+        return render(self.dot, "svg").decode()
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write the drawing to a file.
@@ -73,7 +85,7 @@ class Drawing:
             raise ValueError(f"save: expected a path ending in {', '.join(TEXT + RENDERED)}, got {path.name!r}")
         if ending in RENDERED:
             try:
-                rendered = self._render(ending[1:])
+                rendered = render(self.dot, ending[1:])
             except DotMissing as missing:
                 image, path = path, path.with_suffix(".gv")
                 warnings.warn(f"save: wrote {path} instead of {image.name}: {missing}", stacklevel=2)
@@ -82,16 +94,6 @@ class Drawing:
                 return path
         path.write_text(self.dot, encoding="utf-8", newline="\n")
         return path
-
-    def _render(self, form: str) -> bytes:
-        import graphviz
-
-        try:
-            return bytes(graphviz.Source(self.dot).pipe(format=form, quiet=True))
-        except graphviz.ExecutableNotFound:
-            raise DotMissing(NO_DOT) from None
-        except graphviz.CalledProcessError as error:
-            raise RuntimeError(f"{form}: dot gave up on {self!r}; its DOT text is in .dot ({error})") from error
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """What a notebook shows: the SVG; without `dot` the DOT text; of a huge drawing, what to do with it."""

@@ -13,7 +13,8 @@ import pytest
 
 import nn
 from demos import char_lm, char_training
-from demos.char_model import restarted
+from demos.char_model import CharModel, loss_of
+from nn.streams import Chunk
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
 SMALL = ["--lr", "0.02", "--hidden", "8", "--embedding", "4", "--chunk", "10", "--streams", "2", "--length", "20"]
@@ -149,15 +150,28 @@ def test_the_state_begins_anew_with_each_document(text, tmp_path):
     argv = ["--corpus", str(text), "--documents", r".\n", "--steps", "5", "--out", str(run), *SMALL]
     char_lm.main(argv)
     assert json.loads((run / "config.json").read_text())["documents"] == ".\n"
-    state = nn.load(run / "checkpoint.safetensors")["recurrent"]
-    h, c = (
-        part.detach().numpy() for part in restarted(tuple(map(char_lm.mg.as_tensor, state)), np.array([True, False]))
-    )
-    assert not h[:, 0].any()
-    assert not c[:, 0].any()
-    np.testing.assert_array_equal(h[:, 1], state[0][:, 1])
     rows = list(csv.DictReader((run / "log.csv").read_text().splitlines()))
     assert 0 < int(rows[-1]["characters"]) < 5 * 20  # pieces at the end of a document are shorter
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_fresh_streams_begin_at_zero_and_the_others_go_on(cell):
+    model = CharModel(V=3, cell=cell, hidden=4, layers=2, embedding=2, dropout=0.0).to("float64")
+    ids = np.array([[0, 1], [2, 0]])  # (T, B)
+    _, state = model(ids)
+    _, expected = loss_of(model, Chunk(ids[:, 1:], ids[:, 1:], np.array([False])), part(state, np.s_[:, 1:]))
+    _, from_zero = loss_of(model, Chunk(ids[:, :1], ids[:, :1], np.array([False])), None)
+    _, got = loss_of(model, Chunk(ids, ids, np.array([True, False])), state)
+    for ours, alone, other in zip(*map(members, (got, from_zero, expected)), strict=True):
+        np.testing.assert_allclose(ours.data, np.concatenate([alone.data, other.data], axis=1), rtol=1e-12)
+
+
+def members(state):
+    return state if isinstance(state, tuple) else (state,)
+
+
+def part(state, index):
+    return tuple(s[index] for s in state) if isinstance(state, tuple) else state[index]
 
 
 def test_minutes_become_a_number_of_steps_that_repeats_the_run(text, tmp_path):
