@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import minigrad as mg
 import nn
 from minigrad.graph import Node
-from minigrad.testing import laws
+from minigrad.testing import gradient_test, laws
 from nn.steps import gru_step_chung
 
 TOLERANCE = dict(rtol=1e-9, atol=1e-9)  # float64, and sums of a few terms in another order
@@ -185,26 +185,9 @@ def test_repr_shows_the_equations_of_a_gru(variant: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "RNN relu"])  # whose slopes have jumps
-@settings(max_examples=20)
-@given(st.integers(0, 1000))
-def test_gradients_are_the_slopes_of_what_is_computed(kind: str, seed: int) -> None:
-    mg.seed(seed)
-    layer, state, rng = make(kind, D, H, L), states(kind, L, B, H, seed=seed), np.random.default_rng(seed)
-    values = [p.data.copy() for p in layer.parameters()]
-    direction = [rng.normal(size=value.shape) for value in values]
-
-    def loss_at(step: float) -> mg.Tensor:
-        for p, value, d in zip(layer.parameters(), values, direction, strict=True):
-            p.data = value + step * d
-        outputs, final = layer(inputs, state)
-        return mg.sum(outputs * outputs) + sum(mg.sum(s) for s in (final if kind == "LSTM" else [final]))
-
-    loss_at(0).backward()
-    slope = sum((p.grad.data * d).sum() for p, d in zip(layer.parameters(), direction, strict=True))
-    h = 1e-4  # rounding is about 1e-15 / h, the fifth derivative's term h^4
-    a, b, c, d = (loss_at(step * h).item() for step in (-2, -1, 1, 2))
-    numeric = (a - 8 * b + 8 * c - d) / (12 * h)
-    assert slope == pytest.approx(numeric, rel=1e-6, abs=1e-6)
+def test_gradients_are_the_slopes_of_what_is_computed(kind: str) -> None:
+    layer = make(kind, 1, 2, bidirectional=True)
+    gradient_test(layer, (3, 2, 1), None, [3, 1], order=1, examples=3)()
 
 
 @every_kind
@@ -235,15 +218,9 @@ def test_layers_obey_the_laws_of_recurrence(kind: str, data: st.DataObject) -> N
 
 
 @every_kind
-def test_batches_are_of_independent_sequences_in_either_layout(kind: str) -> None:
-    layer = make(kind, D, H, L)
-    state = states(kind, L, B, H)
+def test_batch_first_swaps_the_axes_of_inputs_and_outputs_alone(kind: str) -> None:
+    layer, state = make(kind, D, H, L), states(kind, L, B, H)
     outputs, final = layer(inputs, state)
-    for b in range(B):
-        own = tuple(s[:, b] for s in state) if kind == "LSTM" else state[:, b]
-        alone, end = layer(inputs[:, b], own)
-        close(alone, outputs[:, b])
-        close(end, tuple(s[:, b] for s in final) if kind == "LSTM" else final[:, b])
     layer.batch_first = True
     swapped, end = layer(mg.swapaxes(inputs, 0, 1), state)
     close(mg.swapaxes(swapped, 0, 1), outputs)
