@@ -6,11 +6,11 @@ project = "minigrad"
 author = copyright = "the minigrad authors"
 version = release = __version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "myst_nb", "docs.reference"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb", "docs.reference"]
 exclude_patterns = ["_build"]
-default_role = "mention"  # `name` in a docstring
-nitpicky = True  # every reference must lead somewhere
-suppress_warnings = ["autosummary.import_cycle"]  # summaries give each name in full
+default_role = "py:obj"  # `name` in a docstring
+nitpicky = True  # every reference must lead somewhere, but for such names: not all are of these pages
+nitpick_ignore_regex = [("py:obj", ".*")]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say it, with shapes

@@ -5,7 +5,7 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import Any
 
@@ -104,10 +104,4 @@ def first_paragraph(documented: Any) -> str:
 
 def escaped(text: str) -> str:
     """Plain text as Markdown: `code` stays code, and all else means itself."""
-    return "".join(pieces(text, lambda plain: re.sub(r"([\\*_<>\[\]{}|$#~^])", r"\\\1", plain)))
-
-
-def pieces(text: str, plain: Callable[[str], str]) -> Iterator[str]:
-    """A text with `plain` applied to what is not in backticks."""
-    for i, piece in enumerate(re.split(r"(`[^`]*`)", text)):
-        yield piece if i % 2 else plain(piece)
+    return re.sub(r"(`[^`]*`)|([\\*_<>\[\]{}|$#~^])", lambda m: m[1] or "\\" + m[2], text)

@@ -13,7 +13,7 @@ BASELINES = ("unigram", "bigram", "trigram")
 
 
 def ngram_baselines(train: npt.ArrayLike, validation: npt.ArrayLike, V: int) -> dict[str, float]:
-    """Return the loss of the unigram, bigram and trigram models on `validation`, in nats per character.
+    """The losses of the unigram, bigram and trigram models of a text on another, in nats per character.
 
     The model of order n mixes the relative frequencies f_0, ..., f_n of `NGrams`,
 
@@ -32,6 +32,7 @@ def ngram_baselines(train: npt.ArrayLike, validation: npt.ArrayLike, V: int) -> 
         V: vocabulary size.
 
     Raises:
+        TypeError: ids that are not integers.
         ValueError: ids outside 0..V-1, or too short a text.
 
     >>> losses = ngram_baselines([1, 0, 2, 2, 3] * 100, [1, 0, 2, 2, 3] * 10, V=4)
@@ -40,7 +41,7 @@ def ngram_baselines(train: npt.ArrayLike, validation: npt.ArrayLike, V: int) -> 
     """
     train, validation = as_ids(train, V), as_ids(validation, V)
     if not len(validation):
-        raise ValueError("validation must hold at least one character, but is empty")
+        raise ValueError("validation: expected at least one character, got none")
     counted, held_out = split(train)
     order = len(BASELINES)
     fitting = NGrams(counted, V, order).frequencies(held_out)  # (order + 1, N)
@@ -69,6 +70,10 @@ class NGrams:
         V: vocabulary size.
         order: the longest k-gram counted.
 
+    Raises:
+        TypeError: ids that are not integers.
+        ValueError: ids outside 0..V-1, or none.
+
     >>> NGrams([1, 0, 2, 2, 3], V=4, order=2).frequencies([2, 3]).round(2)  # rows f_0, f_1, f_2
     array([[0.25, 0.25],
            [0.4 , 0.2 ],
@@ -78,7 +83,7 @@ class NGrams:
     def __init__(self, ids: npt.ArrayLike, V: int, order: int) -> None:
         ids = as_ids(ids, V)
         if not len(ids):
-            raise ValueError("ids must hold at least one character to count, but are empty")
+            raise ValueError("ids: expected at least one character to count, got none")
         self.V, self.order = V, order
         self._tables = []
         context = np.zeros(len(ids), dtype=np.int64)  # before each character: at first the empty context, 0
@@ -91,7 +96,7 @@ class NGrams:
             context = gram[:-1]
 
     def frequencies(self, ids: npt.ArrayLike) -> Floats:
-        """Return f_0, ..., f_order of every character of a text of shape (N,), as (order + 1, N)."""
+        """f_0, ..., f_order of every character of a text of shape (N,), as (order + 1, N)."""
         ids = as_ids(ids, self.V)
         rows = [np.full(len(ids), 1 / self.V)]
         context = np.zeros(len(ids), dtype=np.int64)
@@ -104,14 +109,15 @@ class NGrams:
 
 
 def interpolation_weights(frequencies: Floats, tolerance: float = 1e-4) -> Floats:
-    """Return the mixture weights, (K,), that give a held-out text its highest likelihood.
+    """The mixture weights, of shape (K,), that give a held-out text its highest likelihood.
 
     Expectation maximisation from equal weights. The log-likelihood is concave in w, so it lies below its
     tangent and the best weights are at most max_k g_k - 1 nats per character better than the present
     ones, g as in `em_factors`: the iteration ends when that is below `tolerance`.
 
     Args:
-        frequencies: (K, N): the probability each of K models gives to each of N characters; no column all 0.
+        frequencies: the probability that each of K models gives to each of N characters, of shape (K, N); no
+            column all 0.
         tolerance: nats per character.
 
     >>> interpolation_weights(np.array([[0.5, 0.5], [1.0, 0.5]])).round(2)
@@ -124,14 +130,20 @@ def interpolation_weights(frequencies: Floats, tolerance: float = 1e-4) -> Float
 
 
 def em_factors(weights: Floats, frequencies: Floats) -> Floats:
-    """Return the factors by which one step of expectation maximisation multiplies the mixture weights, (K,).
+    """The factors, of shape (K,), by which one step of expectation maximisation multiplies the mixture weights.
 
     The expectation step finds how likely model k was the one that produced character i,
     w_k f_ki / sum_j w_j f_ji; the maximisation step makes its mean over i the new w_k. Hence
 
         w_k <- w_k g_k,        g_k = (1/N) sum_i f_ki / sum_j w_j f_ji
 
-    and g is the gradient of the mean log-likelihood in w. Source: Dempster, Laird, Rubin 1977.
+    and g is the gradient of the mean log-likelihood in w.
+
+    Source: Dempster, Laird, Rubin, Maximum likelihood from incomplete data via the EM algorithm, 1977.
+
+    Args:
+        weights: w, of shape (K,).
+        frequencies: f, of shape (K, N).
 
     >>> em_factors(np.array([0.5, 0.5]), np.array([[0.2, 0.2], [0.6, 0.6]]))
     array([0.5, 1.5])
@@ -140,7 +152,11 @@ def em_factors(weights: Floats, frequencies: Floats) -> Floats:
 
 
 def nats_per_character(weights: Floats, frequencies: Floats) -> float:
-    """Return the mean of -log P over a text, in nats per character, of the mixture of K models.
+    """The mean of -log P over a text, in nats per character, of the mixture of K models.
+
+    Args:
+        weights: of shape (K,).
+        frequencies: the probability that each model gives to each of N characters, of shape (K, N).
 
     >>> round(nats_per_character(np.array([0.5, 0.5]), np.array([[0.25, 0.25], [0.75, 0.75]])), 4)
     0.6931
@@ -149,5 +165,5 @@ def nats_per_character(weights: Floats, frequencies: Floats) -> float:
 
 
 def _find(table: npt.NDArray[np.int64], keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return where each key stands in a sorted table, -1 where it doesn't."""
+    """Where each key stands in a sorted table, -1 where it doesn't."""
     return np.where(np.isin(keys, table), np.searchsorted(table, keys), -1)

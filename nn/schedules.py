@@ -18,7 +18,7 @@ class LRScheduler:
 
     Attributes:
         base_lrs: the rate of each parameter group at t = 0: what the optimizer had when the schedule was made.
-        last_epoch: t. The name is PyTorch's; step once an epoch or once a batch, as you count.
+        last_epoch: the t of the equations. The name is PyTorch's; step once an epoch or once a batch, as you count.
     """
 
     def __init__(self, optimizer: Optimizer, **options: float) -> None:

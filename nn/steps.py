@@ -18,6 +18,8 @@ from minigrad import Tensor
 
 from .module import Parameter
 
+__all__ = ["rnn_step", "lstm_step", "gru_step", "gru_step_chung"]
+
 State: TypeAlias = tuple[Tensor, ...]  # (h,) or (h, c)
 Gates: TypeAlias = tuple[Tensor, ...]  # after their sigmoid or tanh, in the order of the weights
 

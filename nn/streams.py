@@ -14,10 +14,10 @@ from .text import Ids, as_ids
 class Chunk(NamedTuple):
     """T steps of B parallel streams, as truncated BPTT reads them."""
 
-    x: Ids  # (T, B)
-    y: Ids  # (T, B), the characters that follow; IGNORED where there is none
-    fresh: npt.NDArray[np.bool_]  # (B,), the streams that begin anew here, whose recurrent state is to be reset
-    lengths: Ids | None = None  # (B,), the steps that count, where not all do
+    x: Ids  #: (T, B)
+    y: Ids  #: (T, B), the characters that follow; `IGNORED` where there is none
+    fresh: npt.NDArray[np.bool_]  #: (B,), the streams that begin anew here, whose recurrent state is to be reset
+    lengths: Ids | None = None  #: (B,), the steps that count, where not all do
 
 
 IGNORED = -100  # a target that adds nothing to the loss: `cross_entropy`'s default
@@ -29,7 +29,8 @@ class Streams:
     Stream b covers ids[b L : b L + L] with L = (N - 1) // B, and chunk k its steps k T .. k T + T - 1, so
     every stream goes on in the next chunk where it stopped in this one and the recurrent state can be
     carried along. A chunk is a function of k alone: training resumes at step k with `chunk(k)`. The
-    steps that fill no chunk (fewer than T a stream) are left out.
+    steps that fill no chunk (fewer than T a stream) are left out. `len` is the number of chunks in an epoch;
+    iterating gives one epoch.
 
     Args:
         ids: integers of shape (N,).
@@ -37,9 +38,8 @@ class Streams:
         B: parallel streams, the batch.
 
     Raises:
-        ValueError: the text is shorter than one chunk: T B + 1 characters.
-
-    `len` is the number of chunks in an epoch; iterating gives one epoch.
+        TypeError: ids that are not integers.
+        ValueError: T or B below 1, or a text shorter than one chunk: T B + 1 characters.
 
     >>> streams = Streams(np.arange(14), T=3, B=2)
     >>> chunk = streams.chunk(1)
@@ -60,8 +60,8 @@ class Streams:
         if N <= T * B:
             lower = f"lower B to {(N - 1) // T}" if N > T else f"lower T to {max(N - 1, 1)} and B to 1"
             raise ValueError(
-                f"ids must hold T * B + 1 = {T * B + 1} characters for one chunk of T = {T} steps of "
-                f"B = {B} streams, but hold {N}: {lower}, or use a longer text"
+                f"ids: expected T * B + 1 = {T * B + 1} characters or more, for one chunk of T = {T} steps of "
+                f"B = {B} streams, got {N}; {lower}, or use a longer text"
             )
         L = (N - 1) // B
         self.T = T
@@ -74,11 +74,11 @@ class Streams:
         return self._chunks
 
     def __iter__(self) -> Iterator[Chunk]:
-        """Give the chunks of one epoch in order."""
+        """The chunks of one epoch in order."""
         return map(self.chunk, range(len(self)))
 
     def chunk(self, k: int) -> Chunk:
-        """Return chunk k, counted on through all epochs; the first of an epoch is fresh."""
+        """Chunk k, counted on through all epochs; the first of an epoch is fresh."""
         start = k % len(self) * self.T
         steps = slice(start, start + self.T)
         x, y = np.array(self._x[steps], order="C"), np.array(self._y[steps], order="C")
@@ -90,7 +90,8 @@ class Documents:
 
     A document ends with its separator. It is read in pieces of at most T steps, from the character before it (the
     last of the separator) on; where a document begins, `fresh` says so, and where a piece is shorter than T, `lengths`
-    do. Each of the B streams has its share of the documents, in order, and begins again when it is through.
+    do. Each of the B streams has its share of the documents, in order, and begins again when it is through. `len` is
+    the number of chunks after which every stream is through; iterating gives these, with every piece once.
 
     Args:
         ids: integers of shape (N,).
@@ -99,9 +100,8 @@ class Documents:
         separator: the ids that end a document, of shape (S,), S >= 1; of repeated ones the last counts.
 
     Raises:
-        ValueError: there are fewer than B documents, or the separator is empty.
-
-    `len` is the number of chunks after which every stream is through; iterating gives these, with every piece once.
+        TypeError: ids that are not integers.
+        ValueError: T or B below 1, fewer than B documents, or an empty separator.
 
     >>> from nn.text import Vocabulary
     >>> ids = Vocabulary.of("ab.abcde.").encode("ab.abcde.")
@@ -120,7 +120,7 @@ class Documents:
         ends = document_ends(self._ids, as_ids(separator))
         if len(ends) < B:
             raise ValueError(
-                f"ids must hold a document for each of B = {B} streams, but hold {len(ends)}: "
+                f"ids: expected a document for each of B = {B} streams, got {len(ends)}; "
                 f"lower B{f' to {len(ends)}' if len(ends) else ''}, or use another separator"
             )
         starts = np.append(1, ends[:-1])  # nothing comes before the first character, so it is no target
@@ -137,14 +137,14 @@ class Documents:
         return int(self._count.max())
 
     def __iter__(self) -> Iterator[Chunk]:
-        """Give every piece once; a stream that is through has ignored targets only."""
+        """Every piece once; a stream that is through has ignored targets only."""
         for k in range(len(self)):
             chunk = self.chunk(k)
             chunk.y[:, k >= self._count] = IGNORED
             yield chunk
 
     def chunk(self, k: int) -> Chunk:
-        """Return chunk k, counted on for ever: each stream's piece k, modulo how many it has."""
+        """Chunk k, counted on for ever: each stream's piece k, modulo how many it has."""
         piece = self._first + k % self._count  # (B,)
         start, stop = self._start[piece], self._stop[piece]
         position = start + np.arange(self.T)[:, None]  # (T, B)
@@ -156,18 +156,21 @@ class Documents:
 
 
 def document_ends(ids: Ids, separator: Ids) -> Ids:
-    """Return where the documents of a text end, behind their separators; the text's end is one. Of shape (M,).
+    """Where the documents of a text end, behind their separators, of shape (M,); the text's end is one.
 
     Args:
         ids: of shape (N,), N >= 2.
-        separator: of shape (S,); ValueError if it is empty.
+        separator: of shape (S,).
+
+    Raises:
+        ValueError: an empty separator.
 
     >>> document_ends(np.array([5, 0, 6, 0, 0, 7]), np.array([0]))
     array([2, 5, 6])
     """
     S, N = len(separator), len(ids)
     if not S:
-        raise ValueError("separator must hold at least one character, but is empty")
+        raise ValueError("separator: expected at least one character, got none")
     found = np.zeros(N + 1, bool)
     if N >= S:
         found[S:] = (np.lib.stride_tricks.sliding_window_view(ids, S) == separator).all(axis=1)
@@ -182,4 +185,4 @@ def _cut(start: int, stop: int, T: int) -> Iterator[tuple[int, int]]:
 
 def _check_sizes(T: int, B: int) -> None:
     if T < 1 or B < 1:
-        raise ValueError(f"T and B must be at least 1, but T = {T} and B = {B}")
+        raise ValueError(f"T and B: expected 1 or more each, got T = {T} and B = {B}")

@@ -25,22 +25,27 @@ NOT_PLAIN_CODE = {"test", "tests", "idlelib", "encodings", "pydoc_data", "string
 
 
 def as_ids(ids: npt.ArrayLike, V: int | None = None) -> Ids:
-    """Return a sequence of character ids as an int64 array of shape (N,).
+    """A sequence of character ids as an int64 array, the same one where it is one already.
 
-    Shares memory where `ids` is one already. Raises TypeError if they are not integers, and ValueError if
-    they are not one row, or (where `V` is given) not all in 0..V-1.
+    Args:
+        ids: integers of shape (N,).
+        V: vocabulary size; None: ids of any size will do.
+
+    Raises:
+        TypeError: ids that are not integers.
+        ValueError: ids that are not one row, or outside 0..V-1.
 
     >>> as_ids([2, 0, 1], V=3)
     array([2, 0, 1])
     """
     array = np.asarray(ids)
     if array.ndim != 1:
-        raise ValueError(f"ids must be one sequence of shape (N,), but their shape is {array.shape}")
+        raise ValueError(f"ids: expected one sequence of shape (N,), got shape {array.shape}")
     if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"ids must be integers, but their dtype is {array.dtype}")
+        raise TypeError(f"ids: expected integers, got dtype {array.dtype}")
     if V is not None and ((array < 0) | (array >= V)).any():
         i = np.flatnonzero((array < 0) | (array >= V))[0]
-        raise ValueError(f"ids must lie in 0..V-1 with V = {V}, but id {array[i]} stands at position {i}")
+        raise ValueError(f"ids: expected integers in 0..V-1 with V = {V}, got {array[i]} at position {i}")
     return array.astype(np.int64, copy=False)
 
 
@@ -48,8 +53,11 @@ def as_ids(ids: npt.ArrayLike, V: int | None = None) -> Ids:
 class Vocabulary:
     """The distinct characters of a text; a character's id is its place among them in code point order.
 
-    `characters` is the whole vocabulary as one sorted string, to be stored (as JSON, say) and passed to
-    the constructor again, which raises ValueError if it is empty, unsorted or repeats a character.
+    Args:
+        characters: all of them, as one sorted string, which can be stored (as JSON, say); `of` finds those of a text.
+
+    Raises:
+        ValueError: no characters, or unsorted or repeated ones.
 
     >>> vocabulary = Vocabulary.of("hello")
     >>> vocabulary.characters, len(vocabulary)
@@ -64,16 +72,16 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         if not self.characters:
-            raise ValueError("a vocabulary needs at least one character, but the text is empty")
+            raise ValueError("characters: expected at least one, got none; take them from a text that is not empty")
         if list(self.characters) != sorted(set(self.characters)):
             raise ValueError(
-                f"characters must be sorted and distinct, but are {self.characters!r}: "
+                f"characters: expected them sorted and distinct, got {self.characters!r}; "
                 "Vocabulary.of(text) takes any text"
             )
 
     @classmethod
     def of(cls, text: str) -> Vocabulary:
-        """Return the vocabulary of a text; an empty text raises ValueError."""
+        """The vocabulary of a text; ValueError for an empty one."""
         return cls("".join(sorted(set(text))))
 
     def __len__(self) -> int:
@@ -81,7 +89,7 @@ class Vocabulary:
         return len(self.characters)
 
     def encode(self, text: str) -> Ids:
-        """Return the ids of a text's characters, shape (N,); a character outside raises ValueError."""
+        """The ids of a text's characters, of shape (N,); ValueError for a character outside the vocabulary."""
         points, known = _code_points(text), _code_points(self.characters)
         ids = np.searchsorted(known, points)
         outside = np.flatnonzero(known[np.minimum(ids, len(self) - 1)] != points)
@@ -89,13 +97,13 @@ class Vocabulary:
             listed = ", ".join(f"{text[i]!r} at position {i}" for i in outside[:5])
             more = f" and {len(outside) - 5} more" if len(outside) > 5 else ""
             raise ValueError(
-                f"text must keep to the vocabulary's {len(self)} characters, but has {listed}{more}: "
+                f"text: expected the vocabulary's {len(self)} characters only, got {listed}{more}; "
                 "leave them out, or use a model trained on a text that has them"
             )
         return ids.astype(np.int64, copy=False)
 
     def decode(self, ids: npt.ArrayLike) -> str:
-        """Return the text of ids of shape (N,); ids outside 0..V-1 raise ValueError."""
+        """The text of ids of shape (N,); ValueError for ids outside 0..V-1."""
         points = _code_points(self.characters)[as_ids(ids, V=len(self))]
         return points.tobytes().decode("utf-32-le", "surrogatepass")
 
@@ -117,15 +125,15 @@ class ByteVocabulary(Vocabulary):
 
     @classmethod
     def of(cls, text: str) -> ByteVocabulary:
-        """Return the vocabulary of a text's bytes; an empty text raises ValueError."""
+        """The vocabulary of a text's bytes; ValueError for an empty text."""
         return cls(Vocabulary.of(_bytes_as_characters(text)).characters)
 
     def encode(self, text: str) -> Ids:
-        """Return the ids of a text's bytes, shape (N,); a byte outside raises ValueError."""
+        """The ids of a text's bytes, of shape (N,); ValueError for a byte outside the vocabulary."""
         return super().encode(_bytes_as_characters(text))
 
     def decode(self, ids: npt.ArrayLike) -> str:
-        """Return the text of ids of shape (N,); ids outside 0..V-1 raise ValueError."""
+        """The text of ids of shape (N,); ValueError for ids outside 0..V-1."""
         return super().decode(ids).encode("latin-1").decode("utf-8", "replace")
 
 
@@ -141,14 +149,14 @@ def _code_points(text: str) -> npt.NDArray[np.uint32]:
 
 
 class Corpus(NamedTuple):
-    """A text to learn from, and what to call it in front of people."""
+    """A text and its name."""
 
-    text: str
-    label: str
+    text: str  #: what to learn from
+    label: str  #: what to call it in front of people
 
 
 def hello() -> Corpus:
-    """Return the lecture's "hello" (V = 4), repeated to 100,000 characters.
+    """The lecture's "hello" (V = 4), repeated to 100,000 characters.
 
     >>> hello().text[:12]
     'hellohellohe'
@@ -157,12 +165,15 @@ def hello() -> Corpus:
 
 
 def standard_library() -> Corpus:
-    """Return 2,000,000 characters of the Python sources of this interpreter's own standard library.
+    """2,000,000 characters of the Python sources of this interpreter's own standard library.
 
     Whole ASCII files (a few files' accented letters would widen the vocabulary for nothing), without
     tests and tables, in the order of a hash of their paths: the same interpreter always gives the same
     text, and any stretch of it is a fair sample of the packages, so that training and validation look
-    alike. Raises FileNotFoundError where the interpreter comes without sources.
+    alike.
+
+    Raises:
+        FileNotFoundError: the interpreter comes without sources.
 
     >>> standard_library() == standard_library()
     True
@@ -176,7 +187,7 @@ def standard_library() -> Corpus:
         if len(text) >= STDLIB_CHARACTERS:
             break
     if not text:
-        raise FileNotFoundError(f"no Python sources under {root}: name a text file as the corpus instead")
+        raise FileNotFoundError(f"{root}: expected Python sources, found none; name a text file as the corpus instead")
     return Corpus(text[:STDLIB_CHARACTERS], f"the standard library of Python {platform.python_version()}")
 
 
@@ -195,10 +206,14 @@ CORPORA: dict[str, Callable[[], Corpus]] = {"stdlib": standard_library, "hello":
 
 
 def load_corpus(name: str, as_bytes: bool = False) -> Corpus:
-    """Return the text and label of a corpus: a name in `CORPORA`, or else the path of a UTF-8 text file.
+    """The text and label of a corpus.
 
-    Raises ValueError, listing the known names, if `name` is neither, and what `read_text`, which gets
-    `as_bytes`, raises.
+    Args:
+        name: one of `CORPORA`, or else the path of a text file.
+        as_bytes: how to read the file, as for `read_text`.
+
+    Raises:
+        ValueError: neither a known name nor a path; and what `read_text` raises.
 
     >>> load_corpus("hello").label
     'the lecture\\'s "hello", repeated'
@@ -207,36 +222,40 @@ def load_corpus(name: str, as_bytes: bool = False) -> Corpus:
         return CORPORA[name]()
     if not Path(name).exists():
         raise ValueError(
-            f"corpus must be {', '.join(CORPORA)} or the path of a text file, but {name!r} is none of them"
+            f"corpus: expected {', '.join(CORPORA)} or the path of a text file, got {name!r}, which is none of them"
         )
     return Corpus(read_text(name, as_bytes), name)
 
 
 def read_text(path: str | Path, as_bytes: bool = False) -> str:
-    r"""Return the text of a UTF-8 file, without a byte-order mark, and its ends of line all \n.
+    """The text of a UTF-8 file, without a byte-order mark, and with LF for every CR LF.
 
-    With `as_bytes` nothing is left out or changed, and any file will do: what is not UTF-8 becomes lone surrogates,
-    for `ByteVocabulary` to make bytes of again.
+    Args:
+        path: the file.
+        as_bytes: leave nothing out, change nothing, and take any file: what is not UTF-8 becomes lone surrogates,
+            for `ByteVocabulary` to make bytes of again.
 
-    Raises FileNotFoundError or IsADirectoryError if there is no such file, and ValueError if it is empty or, where
-    text is wanted, not UTF-8 (lone surrogates included), each naming the path.
+    Raises:
+        FileNotFoundError: nothing is there.
+        IsADirectoryError: a folder is.
+        ValueError: an empty file or, where text is wanted, one that is not UTF-8 (lone surrogates included).
     """
     path = Path(path)
     if path.is_dir():
-        raise IsADirectoryError(f"{path} must be a text file, but is a directory: name one file in it")
+        raise IsADirectoryError(f"{path}: expected a text file, got a directory; name one file in it")
     if not path.exists():
-        raise FileNotFoundError(f"{path} must be a text file, but does not exist")
+        raise FileNotFoundError(f"{path}: expected a text file, but there is none; check the path")
     data = path.read_bytes()
     if not data:
-        raise ValueError(f"{path} must hold text, but is empty")
+        raise ValueError(f"{path}: expected text, got an empty file")
     try:
         if as_bytes:
             return data.decode("utf-8", "surrogateescape")
         return data.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path} must be UTF-8, but byte {data[error.start]:#04x} at offset {error.start} is not "
-            f"({error.reason}): convert it from the encoding it has, as in "
+            f"{path}: expected UTF-8, got byte {data[error.start]:#04x} at offset {error.start} "
+            f"({error.reason}); convert it from the encoding it has, as in "
             f"iconv -f ISO-8859-1 -t UTF-8 {path} > utf8.txt"
         ) from error
 
@@ -245,9 +264,14 @@ def read_text(path: str | Path, as_bytes: bool = False) -> str:
 
 
 def split(ids: Ids, fraction: float = 0.1) -> tuple[Ids, Ids]:
-    """Return the training part of a text and its last `fraction`, the validation part.
+    """The training part of a text and its last part, for validation; both share its memory.
 
-    Both share memory with `ids`, of shape (N,). Raises ValueError if either would be empty.
+    Args:
+        ids: integers of shape (N,).
+        fraction: how much of the text is for validation.
+
+    Raises:
+        ValueError: a part would be empty.
 
     >>> split(np.arange(20))[1]
     array([18, 19])
@@ -255,7 +279,7 @@ def split(ids: Ids, fraction: float = 0.1) -> tuple[Ids, Ids]:
     validation = int(len(ids) * fraction)
     if not 0 < validation < len(ids):
         raise ValueError(
-            f"ids must leave a character for both parts, but the last {fraction:g} of {len(ids)} characters "
-            f"is {validation}: use a longer text or another fraction"
+            f"ids: expected a character or more for each part, got {validation} of {len(ids)} characters in the last "
+            f"{fraction:g}; use a longer text or another fraction"
         )
     return ids[:-validation], ids[-validation:]

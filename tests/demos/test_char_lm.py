@@ -364,7 +364,7 @@ def test_a_run_that_got_no_checkpoint_begins_again(trained):
         (TEXT.encode(), ["--hidden", "0"], "hidden_size"),
         (TEXT.encode(), ["--dropout", "1.5"], "Dropout: p: expected a probability"),
         (TEXT.encode(), ["--documents", "#"], "--documents: expected what ends a document, but the text has no '#'"),
-        (TEXT.encode() + b"#" + TEXT.encode(), ["--documents", "#", "--streams", "5"], "B = 5 streams, but hold 2"),
+        (TEXT.encode() + b"#" + TEXT.encode(), ["--documents", "#", "--streams", "5"], "B = 5 streams, got 2"),
         (TEXT.encode(), ["--documents", ""], "at least one character"),
     ],
 )

@@ -1,18 +1,22 @@
 """The documentation: its examples run, nothing public is left out, and the site builds without a warning."""
 
 import importlib
+import inspect
 import json
+import posixpath
 import re
 import runpy
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
-from pkgutil import walk_packages
+from pkgutil import resolve_name, walk_packages
 
 import pytest
 from docutils.core import publish_doctree
 from hypothesis import given
 from hypothesis import strategies as st
+from sphinx.util.inventory import InventoryFile
 
 import minigrad
 import nn
@@ -21,7 +25,6 @@ from minigrad.registry import Op, Proof
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted(path.stem for path in (DOCS / "api").glob("*.rst"))
 OPS = op_table.ops_of_minigrad()
 
 
@@ -95,21 +98,6 @@ def test_an_op_without_docstring_or_formula_fails_the_build():
 # ---- the reference
 
 
-def test_every_public_name_stands_on_one_page():
-    entries = [entry for page in PAGES for entry in reference.entries(page, PAGES).items()]
-    names, documented = zip(*entries, strict=True)
-    assert len(names) == len(set(names)) == len(set(documented))
-    assert {"minigrad.Tensor", "minigrad.tanh", "nn.LSTM", "nn.save"} <= set(names)
-    below = [
-        module.name for package in (minigrad, nn) for module in walk_packages(package.__path__, package.__name__ + ".")
-    ]
-    modules = [minigrad, nn, *map(importlib.import_module, below)]
-    exporting = [module for module in modules if module is minigrad or hasattr(module, "__all__")]
-    assert len(exporting) > 6
-    public = {value for module in exporting for value in reference.exports(module).values()}
-    assert public <= set(documented)
-
-
 @given(st.text("a1 *|_\\.", max_size=20))
 def test_plain_text_means_itself(text):
     text = " ".join(f"Text {text} end".split())
@@ -117,27 +105,62 @@ def test_plain_text_means_itself(text):
     assert document.astext() == text
 
 
-def test_equations_and_columns_stay_as_they_are():
-    equations, columns = "h' = o * tanh(c')\nc' = |f| * c", "ids   of shape (N,)\nT     steps"
-    indented = equations.replace("h'", "    h'").replace("c' =", "    c' =")
-    docstring = f"One step.\n\n{indented}\n\n{columns}\n\nArgs:\n    x: its input."
-    blocks = reference.as_rst(docstring).split("\n\n")
-    assert [block.strip() for block in blocks if "code-block" in block] == [".. code-block:: text"] * 2
-    literal = [re.sub(r"^ {4,8}", "", block, flags=re.MULTILINE) for block in blocks]
-    assert equations in literal
-    assert columns in literal
+@given(st.text("a.(_*|\\~!< ", min_size=1, max_size=20).filter(lambda code: code == code.strip()))
+def test_code_means_itself(code):
+    document = publish_doctree(reference.as_rst(f"The `{code}` here."), settings_overrides={"halt_level": 1})
+    assert document.astext() == f"The {code} here."
+
+
+def test_equations_stay_as_they_are():
+    equations = "    h' = o * tanh(c')\n    c' = |f| * c"
+    blocks = reference.as_rst(f"One step.\n\n{equations}\n\nArgs:\n    x: its input.").split("\n\n")
+    assert blocks[1] == ".. code-block:: text"
+    assert textwrap.dedent(blocks[2]) == textwrap.dedent(equations)
 
 
 # ---- the site
 
 
-def test_the_site_builds_without_a_warning(tmp_path):
-    """A broken link or reference inside the site is a warning too. The notebook's cells run above."""
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site, built without a warning; a broken reference is one too. The notebook's cells run above."""
+    path = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet"]
-    options = ["-D", "nb_execution_mode=off", "-d", str(tmp_path / "doctrees")]
+    options = ["-D", "nb_execution_mode=off", "-d", str(path / "doctrees")]
     built = subprocess.run(
-        [*command, *options, str(DOCS), str(tmp_path / "html")], cwd=ROOT, capture_output=True, text=True
+        [*command, *options, str(DOCS), str(path / "html")], cwd=ROOT, capture_output=True, text=True
     )
     assert built.returncode == 0, built.stderr
-    lstm = (tmp_path / "html" / "api" / "nn.html").read_text(encoding="utf-8")
+    return path / "html"
+
+
+def test_names_in_docstrings_are_links(site):
+    lstm = (site / "api" / "nn.html").read_text(encoding="utf-8")
     assert 'href="nn.steps.html#nn.steps.lstm_step"' in lstm
+
+
+def test_every_public_name_is_documented_once(site):
+    with open(site / "objects.inv", "rb") as file:
+        inventory = InventoryFile.load(file, "", posixpath.join)
+    names = [
+        name
+        for kind in ("py:class", "py:exception", "py:function")
+        for name, item in inventory[kind].items()
+        if item.uri.endswith(f"#{name}")  # the others are second names of the same entry
+    ]
+    documented = [resolve_name(name) for name in names]
+    assert len(documented) == len(set(documented))
+    assert {"minigrad.Tensor", "minigrad.tanh", "nn.LSTM", "nn.save"} <= set(names)
+    below = [
+        module.name for package in (minigrad, nn) for module in walk_packages(package.__path__, package.__name__ + ".")
+    ]
+    modules = [minigrad, nn, *map(importlib.import_module, below)]
+    exporting = [module for module in modules if module is minigrad or hasattr(module, "__all__")]
+    assert len(exporting) > 6
+    public = {
+        getattr(module, name)
+        for module in exporting
+        for name in getattr(module, "__all__", vars(module))
+        if not name.startswith("_")
+    }
+    assert {value for value in public if inspect.isclass(value) or inspect.isfunction(value)} <= set(documented)

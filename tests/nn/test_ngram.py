@@ -132,9 +132,9 @@ def test_a_character_never_trained_on_has_a_finite_loss() -> None:
     ("train", "validation", "message"),
     [
         ([0] * 9, [0], "9 characters"),
-        ([0] * 10, [], "empty"),
+        ([0] * 10, [], "validation: expected at least one"),
         ([0] * 10, [4], "V = 4"),
-        ([-1] * 10, [0], "id -1"),
+        ([-1] * 10, [0], "got -1 at position 0"),
     ],
 )
 def test_baselines_refuse_what_they_cannot_use(train: list[int], validation: list[int], message: str) -> None:
@@ -143,5 +143,5 @@ def test_baselines_refuse_what_they_cannot_use(train: list[int], validation: lis
 
 
 def test_counting_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(ValueError, match="expected at least one character to count"):
         NGrams([], V, order=2)

@@ -41,7 +41,7 @@ def test_chunks_repeat_each_epoch(T: int, B: int, extra: int, k: int) -> None:
 @given(T=sizes, B=sizes, data=st.data())
 def test_too_short_a_text_says_what_would_fit(T: int, B: int, data: st.DataObject) -> None:
     N = data.draw(st.integers(0, T * B))
-    with pytest.raises(ValueError, match=f"{T * B + 1} characters.*hold {N}:") as error:
+    with pytest.raises(ValueError, match=f"{T * B + 1} characters.*got {N};") as error:
         Streams(np.arange(N), T, B)
     if N >= 2:  # fewer characters hold no pair (x, y) at all
         advice = {name: int(n) for name, n in re.findall(r"([TB]) to (\d+)", str(error.value))}
@@ -100,9 +100,9 @@ def test_chunks_of_documents_depend_on_their_number_alone(T: int, B: int, k: int
 
 
 def test_documents_that_are_too_few_or_have_no_separator_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"each of B = 4 streams, but hold 3: lower B to 3, or"):
+    with pytest.raises(ValueError, match=r"each of B = 4 streams, got 3; lower B to 3, or"):
         Documents(np.array([1, 0, 1, 0, 1]), 5, 4, [0])
-    with pytest.raises(ValueError, match=r"hold 0: lower B, or"):
+    with pytest.raises(ValueError, match=r"got 0; lower B, or"):
         Documents(np.array([1]), 5, 1, [0])
     with pytest.raises(ValueError, match="at least one character"):
         Documents(np.array([1, 0, 1]), 5, 1, [])

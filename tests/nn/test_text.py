@@ -69,7 +69,7 @@ def test_vocabulary_refuses_what_is_not_sorted_and_distinct(characters: str) -> 
 
 
 def test_empty_text_has_no_vocabulary_but_encodes() -> None:
-    with pytest.raises(ValueError, match="text is empty"):
+    with pytest.raises(ValueError, match="expected at least one, got none"):
         Vocabulary.of("")
     assert Vocabulary("a").encode("").tolist() == []
     assert Vocabulary("a").decode([]) == ""
@@ -77,7 +77,7 @@ def test_empty_text_has_no_vocabulary_but_encodes() -> None:
 
 @pytest.mark.parametrize("wrong", [-1, 3])
 def test_decode_refuses_ids_outside(wrong: int) -> None:
-    with pytest.raises(ValueError, match=f"V = 3, but id {wrong} stands at position 1"):
+    with pytest.raises(ValueError, match=f"V = 3, got {wrong} at position 1"):
         Vocabulary("abc").decode([0, wrong])
 
 
@@ -90,7 +90,7 @@ def test_ids_are_one_row_of_integers() -> None:
 
 
 @pytest.mark.parametrize("text", ["a\r\nb\rc\n", "\ufeffmark", "\U0001f600 é \0"])
-def test_read_text_gives_the_file_as_it_is(tmp_path: Path, text: str) -> None:
+def test_read_text_gives_the_file_but_for_its_mark_and_cr_lf(tmp_path: Path, text: str) -> None:
     (tmp_path / "text").write_bytes(text.encode())
     assert read_text(tmp_path / "text", as_bytes=True) == text
     assert read_text(tmp_path / "text") == text.removeprefix("\ufeff").replace("\r\n", "\n")
@@ -108,9 +108,9 @@ def test_read_text_says_where_a_file_is_not_utf8(tmp_path: Path, bad: bytes) -> 
 def test_read_text_refuses_what_holds_no_text(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     for path, kind, message in [
-        (tmp_path / "missing", FileNotFoundError, "does not exist"),
-        (tmp_path, IsADirectoryError, "is a directory"),
-        (tmp_path / "empty", ValueError, "is empty"),
+        (tmp_path / "missing", FileNotFoundError, "there is none"),
+        (tmp_path, IsADirectoryError, "got a directory"),
+        (tmp_path / "empty", ValueError, "got an empty file"),
     ]:
         with pytest.raises(kind, match=message) as error:
             read_text(path)
@@ -210,5 +210,5 @@ def test_any_bytes_come_back_from_their_ids(tmp_path_factory: Any, data: bytes) 
 
 
 def test_a_byte_outside_is_refused() -> None:
-    with pytest.raises(ValueError, match="keep to the vocabulary"):
+    with pytest.raises(ValueError, match="expected the vocabulary's 6 characters only"):
         ByteVocabulary.of("무정").encode("한")
