@@ -8,8 +8,11 @@ python -m demos.char_lm sample runs/stdlib-lstm --prompt "def "
 
 import argparse
 import itertools
+import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +55,12 @@ def resume(path: Path, data_dir: str | None) -> None:
 
 def finish(training: Training) -> None:
     """Run a training; where Ctrl-C ends it, say how to go on."""
-    if training.run():
-        training.conclude()
-        return
-    print(f"stopped after step {training.step:,}; to go on: python -m demos.char_lm --resume {training.folder.path}")
-    sys.exit(130)  # what a shell expects after Ctrl-C
+    path = shlex.quote(str(training.folder.path))
+    if not training.run():
+        print(f"stopped after step {training.step:,}; to go on: {sys.executable} -m demos.char_lm --resume {path}")
+        sys.exit(130)  # what a shell expects after Ctrl-C
+    training.conclude()
+    print(f"all of it is in {path}; to sample: {sys.executable} -m demos.char_lm sample {path}")
 
 
 def sample(path: Path, prompt: str | None, seed: int, count: int, interactive: bool, **options: Any) -> None:
@@ -67,6 +71,7 @@ def sample(path: Path, prompt: str | None, seed: int, count: int, interactive: b
     generator = mg.generator(seed)
 
     def show(prompt: str) -> None:
+        options["separator"] = config["documents"]
         texts = continuations(model, vocabulary, prompt, generator=generator, count=count, **options)
         print("\n\n---\n\n".join(texts))
 
@@ -83,6 +88,8 @@ def sample(path: Path, prompt: str | None, seed: int, count: int, interactive: b
 
 def typed_lines() -> Iterator[str]:
     """Lines from the keyboard, until there are no more."""
+    with suppress(ImportError):  # which is not everywhere
+        import readline  # noqa: F401 (it makes input() edit lines)
     while True:
         try:
             yield input("> ")
@@ -122,8 +129,8 @@ def add_sampling_options(command: argparse.ArgumentParser) -> None:
     """What training and sampling have in common."""
     command.add_argument("--length", type=int, default=500, help="characters a sample has (%(default)s)")
     command.add_argument("--temperature", type=float, default=0.8, help="0: the likeliest character (%(default)s)")
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--prompt", help="what a sample begins with")
+    command.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+    command.add_argument("--prompt", help="what a sample begins with (a new line, where the text has any)")
 
 
 def add_data_dir(command: argparse.ArgumentParser) -> None:
@@ -158,9 +165,9 @@ def train_parser() -> argparse.ArgumentParser:
     add_data_dir(command)
     add("--bytes", action="store_true", help="read bytes, not characters: any file, V at most 256")
     add("--documents", type=unescaped, metavar="SEPARATOR", help="the state begins anew after each, as in '\\n\\n'")
-    add("--cell", choices=CELLS, default="lstm")
+    add("--cell", choices=CELLS, default="lstm", help="(%(default)s)")
     add("--hidden", type=int, default=256, help="H (%(default)s)")
-    add("--layers", type=int, default=1)
+    add("--layers", type=int, default=1, help="(%(default)s)")
     add("--embedding", type=int, default=64, help="size of a character's vector (%(default)s)")
     add("--one-hot", action="store_true", help="characters as one-hot vectors, as in the lecture")
     add("--dropout", type=float, default=0.0, help="a probability (%(default)s)")
@@ -169,7 +176,7 @@ def train_parser() -> argparse.ArgumentParser:
     add("--lr", type=float, default=4e-3, help="Adam's learning rate, the highest (%(default)s)")
     add("--schedule", choices=SCHEDULES, default="cosine", help="of the learning rate (%(default)s)")
     add("--clip", type=float, default=1.0, help="largest norm of the gradient (%(default)s)")
-    add("--device", choices=("cpu", "cuda"), default="cpu")
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="(%(default)s)")
     add("--minutes", type=float, default=2.0, help="of training and validation, by what some steps take (%(default)s)")
     add("--steps", type=int, help="bound the run by steps rather than by minutes")
     add("--resume", metavar="RUN", help="go on with the run of this folder, by its own options")
@@ -196,6 +203,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         else:
             args = train_parser().parse_args(argv)
             train(training_options(args), args.out)
+    except BrokenPipeError:  # nobody reads on, as in `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError, FloatingPointError, mg.DeviceError, nn.CheckpointError) as error:
         sys.exit(f"char_lm: {error}")
     except KeyboardInterrupt:

@@ -1,5 +1,7 @@
 """The character language model of `demos.char_lm`: what it computes, how good it is, and how it writes."""
 
+import functools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -63,6 +65,21 @@ def each(f: Callable[[Any], Any], state: Any) -> Any:
     return tuple(map(f, state)) if isinstance(state, tuple) else f(state)
 
 
+def by_documents(model: CharModel, separator: np.ndarray) -> Callable[..., tuple[mg.Tensor, Any]]:
+    """The model for sampling: one that, behind a separator (S,), forgets all but the separator's last character."""
+    recent = deque([np.array([-1])] * len(separator), maxlen=len(separator))  # S of (B,)
+
+    def read(ids: np.ndarray, state: Any) -> tuple[mg.Tensor, Any]:
+        for row in ids:
+            recent.append(row)
+            ended = functools.reduce(np.logical_and, map(np.equal, recent, separator))  # (B,)
+            state = each(lambda s, ended=ended: mg.where(ended[:, None], 0.0, s), state)
+            logits, state = model(row[None], state)
+        return logits, state
+
+    return read
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Within, no dropout and no graph."""
@@ -91,10 +108,15 @@ def continuations(
     length: int,
     temperature: float,
     generator: np.random.Generator,
+    separator: str | None = None,
     count: int = 1,
 ) -> list[str]:
-    """Texts that begin with the prompt and that the model continues, drawn as one batch."""
+    """Texts that begin with the prompt and that the model continues, drawn as one batch.
+
+    After a separator the state begins anew, as it did in training.
+    """
     ids = np.repeat(vocabulary.encode(prompt)[:, None], count, axis=1)  # (T, B)
+    reader = model if separator is None else by_documents(model, vocabulary.encode(separator))
     with evaluating(model):
-        drawn = generate(model, ids, length, temperature=temperature, generator=generator)
+        drawn = generate(reader, ids, length, temperature=temperature, generator=generator)
     return [vocabulary.decode(column) for column in np.concatenate([ids, drawn]).T]

@@ -116,7 +116,8 @@ class Training:
         if self.step not in stages or (rungs and rungs[-1]["step"] == self.step):
             return
         nats = validate(self.model, self.data.val_chunks)
-        options = config["prompt"], config["length"], config["temperature"], mg.generator(config["seed"])
+        generator = mg.generator(config["seed"])
+        options = config["prompt"], config["length"], config["temperature"], generator, config["documents"]
         (text,) = continuations(self.model, self.data.vocabulary, *options)
         self.folder.log(**self.progress(), val_nats=nats)
         self.folder.rung(step=self.step, title=f"step {self.step:,}: {self.data.in_words(nats)}", text=text)
@@ -161,7 +162,9 @@ class Training:
     def announce(self) -> None:
         """Say what will be trained, and draw it."""
         data = self.data
-        print(f"{data.label}: {len(data.train):,} + {len(data.val):,} {data.unit}s, {len(data.vocabulary)} distinct")
+        documents = f" in {data.chunks.documents:,} documents" if isinstance(data.chunks, Documents) else ""
+        size = f"{len(data.train):,}{documents} + {len(data.val):,} {data.unit}s"
+        print(f"{data.label}: {size}, {len(data.vocabulary)} distinct")
         parameters = sum(p.size for p in self.model.parameters())
         print(f"{self.model}\n{parameters:,} parameters, {self.config['steps']:,} steps, into {self.folder.path}")
         chunk = Streams(data.train, T=min(3, len(data.train) - 1), B=1).chunk(0)
@@ -180,6 +183,8 @@ class Training:
         validated = [row["val_nats"] for row in self.folder.rows if "val_nats" in row]
         for name, value in [*baselines.items(), (f"this {cell}", validated[-1])]:
             print(f"{name:>12}  {data.in_words(value)}")
+        if validated[-1] > min(validated):
+            print("validation was better before: the model has begun to learn the text by heart")
 
 
 class Data(NamedTuple):
@@ -213,9 +218,10 @@ def read(config: dict[str, Any], data_dir: str | None) -> Data:
     vocabulary.encode(prompt)  # or it raises, before anything is written
 
     def chunks(ids: np.ndarray, T: int, B: int) -> Streams | Documents:
-        if separator is None:
-            return Streams(ids, T, B)
-        return Documents(ids, T, B, vocabulary.encode(separator))
+        try:
+            return Streams(ids, T, B) if separator is None else Documents(ids, T, B, vocabulary.encode(separator))
+        except ValueError as error:
+            raise ValueError(f"{error} (T is --chunk, B --streams; the text's last tenth is for validation)") from None
 
     long = chunks(val, min(100, (len(val) - 1) // 2), max(1, min(32, (len(val) - 1) // 200)))  # few, for speed
     sha256 = hashlib.sha256(corpus.text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -250,6 +256,7 @@ def noticed_interrupts() -> Iterator[Callable[[], bool]]:
     noticed = threading.Event()
 
     def notice(*_: Any) -> None:
+        tqdm.write("stopping after this step; Ctrl-C again stops at once")
         noticed.set()
         signal.signal(signal.SIGINT, before)
 

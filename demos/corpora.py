@@ -54,7 +54,9 @@ def load_corpus(name: str, data_dir: Path | None = None, as_bytes: bool = False)
     """
     if name not in DOWNLOADS:
         if name not in text.CORPORA and not Path(name).exists():
-            raise ValueError(f"corpus: expected {', '.join(NAMES)} or the path of a text file, got {name!r}")
+            raise ValueError(
+                f"corpus: expected {', '.join(NAMES)} or the path of a text file, got {name!r}, where none is"
+            )
         return text.load_corpus(name, as_bytes)
     book = DOWNLOADS[name]
     return Corpus(text.read_text(found(book, data_dir) if data_dir else fetched(book), as_bytes), book.label)

@@ -144,7 +144,7 @@ def draw_network(graph: graphviz.Digraph, shot: Snapshot, prefix: str, left: flo
         graph.edge(f"{prefix}hidden layer {t}", f"{prefix}output layer {t}", weight_label("hy"))
         if t:
             graph.edge(f"{prefix}hidden layer {t - 1}", f"{prefix}hidden layer {t}")
-            middle = f"{left + (t - 0.5) * COLUMN},{ROWS['hidden layer'] + 0.14}!"  # just above the arrow
+            middle = f"{left + (t - 0.5) * COLUMN},{ROWS['hidden layer'] + 0.17}!"  # just above the arrow
             graph.node(f"{prefix}W_hh {t}", weight_label("hh"), pos=middle, fontsize="13")
 
 
@@ -174,6 +174,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     train(network)
     after = snapshot(network, "after")
     print(f"{table(before)}\n\n{table(after)}")
+    print(f"\n* is the target's score. The drawing is in {out}.")
     out.mkdir(parents=True, exist_ok=True)
     graph = draw([before, after])
     graph.save(out / "hello.gv")

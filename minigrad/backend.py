@@ -51,8 +51,8 @@ def _load_cupy() -> Backend:
         import cupy
     except ImportError as error:
         raise DeviceError(
-            "device 'cuda' needs CuPy, which is not installed: pip install 'minigrad[cuda13]' "
-            "(or 'minigrad[cuda12]' for a CUDA 12 driver), or stay on device 'cpu'"
+            "device 'cuda' needs CuPy, which is not installed: pip install cupy-cuda13x "
+            "(or cupy-cuda12x for a CUDA 12 driver), or stay on device 'cpu'"
         ) from error
     try:
         int(cupy.arange(3).sum())  # a device count says nothing: only a kernel that ran does

@@ -41,6 +41,8 @@ def save(path: str | Path, state: Any, metadata: Mapping[str, str] | None = None
         CheckpointError: the file can't be written; an older one is untouched.
 
     >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
     >>> path = Path(tempfile.mkdtemp(), "run.safetensors")
     >>> save(path, {"step": 7, "model": {"weight": np.eye(2)}})
     >>> load(path)
@@ -177,5 +179,6 @@ def unreadable(path: Path, error: Exception) -> CheckpointError:
         return CheckpointError(f"{path}: could not be read ({error.strerror or error})")
     return CheckpointError(
         f"{path}: expected a safetensors file, but it is cut short or another kind of file ({error}); "
-        "save it again with nn.save, or give the file that was meant"
+        "save it again with nn.save, or give the file that was meant; "
+        "a PyTorch .pt is converted first, as the documentation's page for PyTorch users shows"
     )

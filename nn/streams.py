@@ -127,6 +127,7 @@ class Documents:
         pieces = [(start, stop) for first, end in zip(starts, ends, strict=True) for start, stop in _cut(first, end, T)]
         self._start, self._stop = np.array(pieces, np.int64).T  # (P,)
         self._fresh = np.isin(self._start, starts)
+        self.documents = len(ends)  #: how many there are
         documents = np.flatnonzero(self._fresh)  # (number of documents,), the first piece of each
         shares = [share[0] for share in np.array_split(documents, B)]
         self._first = np.array(shares)  # (B,), the first piece of each stream

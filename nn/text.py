@@ -255,8 +255,8 @@ def read_text(path: str | Path, as_bytes: bool = False) -> str:
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path}: expected UTF-8, got byte {data[error.start]:#04x} at offset {error.start} "
-            f"({error.reason}); convert it from the encoding it has, as in "
-            f"iconv -f ISO-8859-1 -t UTF-8 {path} > utf8.txt"
+            f"({error.reason}); convert it from the encoding it has, by "
+            f"iconv -f ENCODING -t UTF-8 {path} > utf8.txt"
         ) from error
 
 

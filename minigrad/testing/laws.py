@@ -53,6 +53,8 @@ def padding_is_ignored(layer: Layer, x: Any, lengths: Sequence[int]) -> None:
     beyond = np.arange(len(x))[:, None] >= np.asarray(lengths)  # (T, B)
     padded = np.where(beyond[..., None], np.nan, as_tensor(x).numpy())
     outputs, last = layer(as_tensor(padded), lengths=lengths)
+    if np.isnan(outputs.numpy()).any():
+        raise AssertionError("padding_is_ignored: what was put beyond the lengths, nan, came out; is x read there?")
     for b, n in enumerate(lengths):
         name = f"padding_is_ignored: sequence {b} of length {n}"
         alone(layer, x, b, n, outputs, last, name)

@@ -13,7 +13,7 @@ import pytest
 
 import nn
 from demos import char_lm, char_training
-from demos.char_model import CharModel, loss_of
+from demos.char_model import CharModel, by_documents, loss_of
 from nn.streams import Chunk
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
@@ -154,6 +154,18 @@ def test_the_state_begins_anew_with_each_document(text, tmp_path):
     assert 0 < int(rows[-1]["characters"]) < 5 * 20  # pieces at the end of a document are shorter
 
 
+def test_a_sample_begins_anew_behind_each_separator():
+    model = CharModel(V=4, cell="lstm", hidden=4, layers=1, embedding=2, dropout=0.0).to("float64")
+    read, ids = by_documents(model, np.array([0, 1])), np.array([[2, 0, 1, 3, 0, 1, 2], [0, 1, 0, 2, 1, 3, 3]]).T
+    _, state = read(ids[:4], None)
+    for row in ids[4:-1]:
+        _, state = read(row[None], state)
+    logits, _ = read(ids[-1:], state)
+    for b, begins in enumerate([5, 1]):  # at the last character of the last separator
+        expected, _ = model(ids[begins:, b : b + 1])
+        np.testing.assert_allclose(logits.data[-1, b], expected.data[-1, 0], rtol=1e-12)
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_fresh_streams_begin_at_zero_and_the_others_go_on(cell):
     model = CharModel(V=3, cell=cell, hidden=4, layers=2, embedding=2, dropout=0.0).to("float64")
@@ -213,7 +225,7 @@ def test_a_run_that_control_c_stopped_goes_on_to_the_same_bits(text, tmp_path, m
             char_lm.main(argv)
         assert exit_.value.code == 130
         assert (
-            f"stopped after step {step}; to go on: python -m demos.char_lm --resume {stopped}"
+            f"stopped after step {step}; to go on: {sys.executable} -m demos.char_lm --resume {stopped}"
             in capsys.readouterr().out
         )
         argv = ["--resume", str(stopped)]
