@@ -8,6 +8,7 @@ python -m demos.char_lm sample runs/stdlib-lstm --prompt "def "
 
 import argparse
 import itertools
+import math
 import os
 import shlex
 import sys
@@ -99,10 +100,18 @@ def typed_lines() -> Iterator[str]:
 
 
 def whole(config: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The config of a run, if no field is missing."""
-    expected = {*training_options(train_parser().parse_args([])), "characters", "text_sha256"}
-    if missing := sorted(expected - set(config)):
-        raise ValueError(f"{path / 'config.json'}: expected the config of a run, but it has no {', '.join(missing)}")
+    """The config of a run, if no field is missing or of another kind; ValueError otherwise."""
+    path, added = path / "config.json", dict(steps=1, prompt="", characters="", text_sha256="")
+    expected = training_options(train_parser().parse_args([])) | added
+    if missing := sorted(set(expected) - set(config)):
+        raise ValueError(f"{path}: expected the config of a run, but it has no {', '.join(missing)}")
+    for name, like in expected.items():
+        numbers = type(like) is float and type(config[name]) is int
+        if like is not None and type(config[name]) is not type(like) and not numbers:
+            raise ValueError(f"{path}: expected {name} to be of type {type(like).__name__}, got {config[name]!r:.60}")
+    for name, known in (("cell", CELLS), ("schedule", SCHEDULES)):
+        if config[name] not in known:
+            raise ValueError(f"{path}: expected {name} to be one of {', '.join(known)}, got {config[name]!r}")
     return config
 
 
@@ -127,8 +136,8 @@ def parser() -> argparse.ArgumentParser:
 
 def add_sampling_options(command: argparse.ArgumentParser) -> None:
     """What training and sampling have in common."""
-    command.add_argument("--length", type=int, default=500, help="characters a sample has (%(default)s)")
-    command.add_argument("--temperature", type=float, default=0.8, help="0: the likeliest character (%(default)s)")
+    command.add_argument("--length", type=count, default=500, help="characters a sample has (%(default)s)")
+    command.add_argument("--temperature", type=at_least_0, default=0.8, help="0: the likeliest character (%(default)s)")
     command.add_argument("--seed", type=int, default=0, help="(%(default)s)")
     command.add_argument("--prompt", help="what a sample begins with (a new line, where the text has any)")
 
@@ -142,7 +151,7 @@ def sample_parser() -> argparse.ArgumentParser:
     """The command line after `sample`."""
     command = parser()
     command.add_argument("path", type=Path, metavar="RUN", help="the folder of a run")
-    command.add_argument("--count", type=int, default=1, help="how many texts, drawn as one batch (%(default)s)")
+    command.add_argument("--count", type=count, default=1, help="how many texts, drawn as one batch (%(default)s)")
     command.add_argument("--interactive", action="store_true", help="continue what you type, line by line")
     add_sampling_options(command)
     return command
@@ -168,21 +177,44 @@ def train_parser() -> argparse.ArgumentParser:
     add("--cell", choices=CELLS, default="lstm", help="(%(default)s)")
     add("--hidden", type=int, default=256, help="H (%(default)s)")
     add("--layers", type=int, default=1, help="(%(default)s)")
-    add("--embedding", type=int, default=64, help="size of a character's vector (%(default)s)")
+    add("--embedding", type=count, default=64, help="size of a character's vector (%(default)s)")
     add("--one-hot", action="store_true", help="characters as one-hot vectors, as in the lecture")
     add("--dropout", type=float, default=0.0, help="a probability (%(default)s)")
     add("--chunk", type=int, default=64, help="T, the steps of truncated BPTT (%(default)s)")
     add("--streams", type=int, default=32, help="B, the parallel streams (%(default)s)")
     add("--lr", type=float, default=4e-3, help="Adam's learning rate, the highest (%(default)s)")
     add("--schedule", choices=SCHEDULES, default="cosine", help="of the learning rate (%(default)s)")
-    add("--clip", type=float, default=1.0, help="largest norm of the gradient (%(default)s)")
+    add("--clip", type=above_0, default=1.0, help="largest norm of the gradient (%(default)s)")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="(%(default)s)")
-    add("--minutes", type=float, default=2.0, help="of training and validation, by what some steps take (%(default)s)")
-    add("--steps", type=int, help="bound the run by steps rather than by minutes")
+    add(
+        "--minutes", type=above_0, default=2.0, help="of training and validation, by what some steps take (%(default)s)"
+    )
+    add("--steps", type=count, help="bound the run by steps rather than by minutes")
     add("--resume", metavar="RUN", help="go on with the run of this folder, by its own options")
     add("--out", type=Path, help="the run's folder (runs/CORPUS-CELL)")
     add_sampling_options(command)
     return command
+
+
+def count(text: str) -> int:
+    """An integer of at least 1."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
+    return int(text)
+
+
+def at_least_0(text: str) -> float:
+    """A finite number of at least 0."""
+    if not 0 <= float(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a finite number of at least 0, got {text}")
+    return float(text)
+
+
+def above_0(text: str) -> float:
+    """A finite number above 0."""
+    if not 0 < float(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a finite number above 0, got {text}")
+    return float(text)
 
 
 def unescaped(text: str) -> str:

@@ -19,7 +19,7 @@ import minigrad as mg
 import nn
 from nn.ngram import ngram_baselines
 from nn.optim import CosineAnnealingLR, ExponentialLR
-from nn.streams import IGNORED, Documents, Streams
+from nn.streams import IGNORED, Documents, Streams, document_ends
 from nn.text import ByteVocabulary, Vocabulary, split
 
 from .char_model import CharModel, continuations, each, loss_of, validate
@@ -214,7 +214,7 @@ def read(config: dict[str, Any], data_dir: str | None) -> Data:
     separator = config["documents"]
     if separator is not None and separator not in corpus.text:
         raise ValueError(f"--documents: expected what ends a document, but the text has no {separator!r}")
-    prompt = config["prompt"] or ("\n" if "\n" in corpus.text else vocabulary.decode(ids[:1]))
+    prompt = config["prompt"] or ("\n" if "\n" in corpus.text else corpus.text[0])
     vocabulary.encode(prompt)  # or it raises, before anything is written
 
     def chunks(ids: np.ndarray, T: int, B: int) -> Streams | Documents:
@@ -223,11 +223,14 @@ def read(config: dict[str, Any], data_dir: str | None) -> Data:
         except ValueError as error:
             raise ValueError(f"{error} (T is --chunk, B --streams; the text's last tenth is for validation)") from None
 
-    long = chunks(val, min(100, (len(val) - 1) // 2), max(1, min(32, (len(val) - 1) // 200)))  # few, for speed
+    B = max(1, min(32, (len(val) - 1) // 200))  # few streams, as they begin with no state; many, as they are fast
+    if separator is not None:
+        B = min(B, max(1, len(document_ends(val, vocabulary.encode(separator)))))
+    val_chunks = chunks(val, max(1, min(100, (len(val) - 1) // 2)), B)
     sha256 = hashlib.sha256(corpus.text.encode("utf-8", "surrogatepass")).hexdigest()
     unit = "byte" if config["bytes"] else "character"
     training = chunks(train, config["chunk"], config["streams"])
-    return Data(corpus.label, unit, sha256, vocabulary, prompt, train, val, training, long)
+    return Data(corpus.label, unit, sha256, vocabulary, prompt, train, val, training, val_chunks)
 
 
 def rehearsed_steps(config: dict[str, Any], data: Data, folder: RunFolder) -> int:

@@ -55,7 +55,8 @@ def load_corpus(name: str, data_dir: Path | None = None, as_bytes: bool = False)
     if name not in DOWNLOADS:
         if name not in text.CORPORA and not Path(name).exists():
             raise ValueError(
-                f"corpus: expected {', '.join(NAMES)} or the path of a text file, got {name!r}, where none is"
+                f"corpus: expected {', '.join(NAMES)} or the path of a text file, got {name!r}; "
+                f"in {Path.cwd()} there is no such file"
             )
         return text.load_corpus(name, as_bytes)
     book = DOWNLOADS[name]

@@ -74,6 +74,8 @@ class RunFolder:
             CheckpointError: the checkpoint is no checkpoint, or one of another config; it names the field.
         """
         path = self.path / "checkpoint.safetensors"
+        for abandoned in self.path.glob(".*.tmp"):  # by a process that was killed while it wrote
+            abandoned.unlink()
         if not path.exists():
             self.write_log_and_ladder()
             return None

@@ -6,8 +6,10 @@ optimizer's groups or a step number, stands as JSON in the file's metadata, wher
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,7 +60,11 @@ def save(path: str | Path, state: Any, metadata: Mapping[str, str] | None = None
         raise ValueError(f"save: the names '__metadata__' and '{STRUCTURE}' belong to the format; choose another")
     if not is_flat(state):
         metadata[STRUCTURE] = json.dumps(structure)
-    write_whole(path, safetensors.numpy.save(arrays, metadata or None))
+    try:
+        contents = safetensors.numpy.save(arrays, metadata or None)
+    except safetensors.SafetensorError as error:  # more than 100 MB of names and structure
+        raise CheckpointError(f"{path}: the format can't hold it ({error}); make arrays of long lists") from error
+    write_whole(path, contents)
 
 
 def load(path: str | Path) -> Any:
@@ -158,7 +164,9 @@ def plain(name: str, value: Any) -> np.ndarray:
 
 def write_whole(path: Path, contents: bytes) -> None:
     """Write a file whole or not at all; CheckpointError if it can't be."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # same folder, so that it can be renamed
+    path = Path(os.path.realpath(path))  # a link stays one
+    writer = f"{os.getpid()}-{threading.get_ident()}"
+    temporary = path.with_name(f".{path.name}.{writer}.tmp")  # same folder, so that it can be renamed
     try:
         with open(temporary, "wb") as file:
             file.write(contents)
@@ -168,7 +176,8 @@ def write_whole(path: Path, contents: bytes) -> None:
     except OSError as error:
         raise CheckpointError(f"{path}: could not be written ({error.strerror}); an older file is untouched") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is not there: renamed, or never made
+            temporary.unlink()
 
 
 def unreadable(path: Path, error: Exception) -> CheckpointError:

@@ -30,7 +30,7 @@ def generate(
         The drawn ids, (length, B).
 
     Raises:
-        ValueError: an empty prompt, or a negative temperature.
+        ValueError: an empty prompt, or a negative temperature or length.
 
     >>> def always_next(ids, state):  # a model of 4 tokens that is sure of the one after
     ...     return mg.tensor(100.0 * np.eye(4)[(ids + 1) % 4]), state
@@ -40,8 +40,10 @@ def generate(
     ids = np.asarray(prompt)
     if ids.ndim != 2 or not ids.size:
         raise ValueError(f"prompt: expected ids of shape (T, B), at least one each, got shape {ids.shape}")
-    if temperature < 0:
+    if not temperature >= 0:
         raise ValueError(f"temperature: expected 0 or more, got {temperature}")
+    if length < 0:
+        raise ValueError(f"length: expected 0 or more, got {length}")
     generator = generator or mg.default_generator()
     drawn = np.empty((length, ids.shape[1]), np.int64)
     state = None

@@ -252,9 +252,10 @@ class SGD(Optimizer):
         """One step of one parameter."""
         momentum = options["momentum"]
         if momentum:
-            v = state["momentum_buffer"]
+            first = state["step"] == 1 or "momentum_buffer" not in state
+            v = slot(state, "momentum_buffer", theta)
             v *= momentum
-            v += g if state["step"] == 1 else (1 - options["dampening"]) * g
+            v += g if first else (1 - options["dampening"]) * g
             g = g + momentum * v if options["nesterov"] else v
         theta -= options["lr"] * g
 
@@ -349,13 +350,13 @@ class RMSprop(Optimizer):
         xp, alpha = backend_of(theta).xp, options["alpha"]
         variance = decay_towards(state["square_avg"], g * g, alpha)
         if options["centered"]:
-            mean = decay_towards(state["grad_avg"], g, alpha)
+            mean = decay_towards(slot(state, "grad_avg", theta), g, alpha)
             variance = xp.maximum(variance - mean * mean, 0)  # rounding may take it below
         scale = xp.sqrt(variance)
         scale += options["eps"]
         d = g / scale
         if options["momentum"]:
-            v = state["momentum_buffer"]
+            v = slot(state, "momentum_buffer", theta)
             v *= options["momentum"]
             v += d
             d = v
@@ -402,7 +403,8 @@ class Adam(Optimizer):
         m = decay_towards(state["exp_avg"], g, beta1)
         v = decay_towards(state["exp_avg_sq"], g * g, beta2)
         if options["amsgrad"]:
-            v = xp.maximum(state["max_exp_avg_sq"], v, out=state["max_exp_avg_sq"])
+            largest = slot(state, "max_exp_avg_sq", theta)
+            v = xp.maximum(largest, v, out=largest)
         scale = xp.sqrt(v)
         scale /= (1 - beta2**t) ** 0.5
         scale += options["eps"]
@@ -452,6 +454,13 @@ def zeros(name: str, theta: Array) -> dict[str, Array]:
     return {name: backend_of(theta).xp.zeros_like(theta)} if name else {}
 
 
+def slot(state: dict[str, Any], name: str, theta: Array) -> Array:
+    """State of a name; zeros where an option that needs it was changed after construction."""
+    if name not in state:
+        state |= zeros(name, theta)
+    return state[name]
+
+
 def decay_towards(mean: Array, value: Array, beta: float) -> Array:
     """A running mean, updated in place: mean <- beta * mean + (1 - beta) * value."""
     mean *= beta
@@ -477,6 +486,7 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> f
 
     Raises:
         FloatingPointError: the norm is not finite; no gradient has changed. (PyTorch would make them 0 or nan.)
+        ValueError: `max_norm` below 0.
 
     >>> w = as_tensor([0.0, 0.0], requires_grad=True)
     >>> (w * as_tensor([3.0, 4.0])).sum().backward()
@@ -485,6 +495,7 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> f
     >>> w.grad.data.round(3)
     array([0.6, 0.8], dtype=float32)
     """
+    check_limit("clip_grad_norm_: max_norm", max_norm)
     clipped = with_gradients(parameters)
     squares = [(param.grad.data.astype(np.float64) ** 2).sum() for param in clipped]
     norm = math.sqrt(sum(squares))
@@ -502,7 +513,7 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> f
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
-    """Limit every element of every gradient to [-clip_value, clip_value].
+    """Limit every element of every gradient to [-clip_value, clip_value]; ValueError for a limit below 0.
 
     >>> w = as_tensor([0.0, 0.0], requires_grad=True)
     >>> (w * as_tensor([3.0, 4.0])).sum().backward()
@@ -510,8 +521,15 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     >>> w.grad
     Tensor([3. , 3.5], dtype=float32)
     """
+    check_limit("clip_grad_value_: clip_value", clip_value)
     for param in with_gradients(parameters):
         param.grad = as_tensor(param.grad.data.clip(-clip_value, clip_value))
+
+
+def check_limit(name: str, limit: float) -> None:
+    """Raise ValueError unless a limit is at least 0."""
+    if not limit >= 0:
+        raise ValueError(f"{name}: expected at least 0, got {limit}")
 
 
 def with_gradients(parameters: Tensor | Iterable[Tensor]) -> list[Any]:

@@ -236,7 +236,7 @@ class RecurrentLayers(Recurrent):
     def _mask(self, lengths: Any, T: int, batch: tuple[int, ...]) -> np.ndarray:
         """Where the sequences are not over yet, of shape (T, B, 1); ValueError or TypeError for wrong lengths."""
         name, steps = type(self).__name__, to_numpy(to_array(lengths))
-        if steps.dtype.kind not in "iu":
+        if steps.size and steps.dtype.kind not in "iu":
             raise TypeError(f"{name}: expected lengths to be integers, got dtype {steps.dtype}")
         if not batch or steps.shape != batch:
             expected = f"of shape {batch}, one for each sequence" if batch else "None for a single sequence"

@@ -13,8 +13,9 @@ import pytest
 
 import nn
 from demos import char_lm, char_training
-from demos.char_model import CharModel, by_documents, loss_of
-from nn.streams import Chunk
+from demos.char_model import CharModel, by_documents, continuations, loss_of, validate
+from nn.streams import IGNORED, Chunk
+from nn.text import Vocabulary
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
 SMALL = ["--lr", "0.02", "--hidden", "8", "--embedding", "4", "--chunk", "10", "--streams", "2", "--length", "20"]
@@ -125,6 +126,13 @@ def test_an_interactive_sample_continues_each_line_and_outlives_unknown_characte
     assert "\ndog" in rest[0]
 
 
+def test_bytes_of_a_text_without_lines_train(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("형식은 영어 교사다 " * 40, encoding="utf-8")
+    char_lm.main(["--corpus", str(path), "--bytes", "--steps", "1", "--out", str(tmp_path / "run"), *SMALL])
+    assert json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))["prompt"] == "형"
+
+
 @pytest.mark.parametrize("bytes_", [[], ["--bytes"]])
 def test_any_language_trains_and_samples(bytes_, tmp_path, capsys):
     path, run = tmp_path / "무정.txt", tmp_path / "무정"
@@ -166,6 +174,69 @@ def test_a_sample_begins_anew_behind_each_separator():
         np.testing.assert_allclose(logits.data[-1, b], expected.data[-1, 0], rtol=1e-12)
 
 
+# ---- the model and its training
+
+
+def small(cell="lstm", **options):
+    shape = dict(V=4, cell=cell, hidden=4, layers=2, embedding=3, dropout=0.0) | options
+    return CharModel(**shape).to("float64")
+
+
+def test_dropout_acts_on_the_way_up_in_training_alone():
+    ids = np.zeros((1, 1), int)
+    model = small(dropout=1.0)
+    assert (model(ids)[0].data == model.output.bias.data).all()  # nothing reaches the outputs
+    seen = []
+    for part in (model.embedding, model.rnn):
+        monitor = part.forward
+        part.forward = lambda *args, monitor=monitor: seen.append(args[0]) or monitor(*args)
+    model(ids)
+    assert not seen[1].data.any()  # nor the recurrent layers
+    assert model.rnn.dropout == 1.0  # nor the second of them: nn's own tests
+    quiet, same = small(dropout=1.0).eval(), small()
+    same.load_state_dict(quiet.state_dict())
+    np.testing.assert_array_equal(quiet(ids)[0].data, same(ids)[0].data)
+
+
+def test_what_lies_beyond_a_chunks_lengths_is_not_read():
+    model, rng = small(), np.random.default_rng(0)
+    ids, targets = rng.integers(4, size=(3, 2)), np.array([[1, 2], [3, IGNORED], [0, IGNORED]])
+    losses, states = [], []
+    for beyond in (0, 3):
+        x = np.where(targets == IGNORED, beyond, ids)
+        loss, (h, c) = loss_of(model, Chunk(x, targets, np.array([True, True]), np.array([3, 1])), None)
+        losses.append(loss.item())
+        states.append(np.stack([h.data, c.data]))
+    assert losses[0] == losses[1]
+    np.testing.assert_array_equal(*states)
+
+
+def test_validation_is_the_mean_over_characters_with_the_state_carried_on():
+    model, ids = small(), np.random.default_rng(0).integers(4, size=23)
+    whole, _ = loss_of(model, Chunk(ids[:-1, None], ids[1:, None], np.array([True])), None)
+    pieces = [(0, 9), (9, 11), (11, 22)]  # of different lengths
+    chunks = [Chunk(ids[a:b, None], ids[a + 1 : b + 1, None], np.array([a == 0])) for a, b in pieces]
+    assert validate(model, chunks) == pytest.approx(whole.item(), rel=1e-12)
+    assert model.training
+
+
+def test_a_temperature_of_zero_is_greedy():
+    model, vocabulary = small(), Vocabulary("abcd")
+    texts = continuations(model, vocabulary, "a", 30, 0.0, np.random.default_rng(0), count=5)
+    assert len(set(texts)) == 1
+    assert len(set(continuations(model, vocabulary, "a", 30, 1.0, np.random.default_rng(0), count=5))) == 5
+
+
+def test_steps_are_clipped_and_the_rate_falls(text, tmp_path):
+    before, after = tmp_path / "before", tmp_path / "after"
+    for run, clip in ((before, "1e-9"), (after, "1.0")):
+        char_lm.main(["--corpus", str(text), "--steps", "4", "--clip", clip, "--out", str(run), *SMALL])
+    weights = [nn.load(run / "model.safetensors")["output.weight"] for run in (before, after)]
+    assert np.abs(weights[0] - weights[1]).max() > 1e-3  # Adam's eps outweighs so small a gradient
+    (group,) = nn.load(after / "checkpoint.safetensors")["optimizer"]["param_groups"]
+    assert group["lr"] == pytest.approx(0.02 / 20)
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_fresh_streams_begin_at_zero_and_the_others_go_on(cell):
     model = CharModel(V=3, cell=cell, hidden=4, layers=2, embedding=2, dropout=0.0).to("float64")
@@ -203,13 +274,14 @@ def traces(run):
     return rows, (run / "samples.md").read_bytes(), (run / "model.safetensors").read_bytes()
 
 
-def options(text, run):
-    return ["--corpus", str(text), "--steps", "30", "--dropout", "0.2", "--out", str(run), *SMALL]
+def options(text, run, *more):
+    return ["--corpus", str(text), "--steps", "30", "--dropout", "0.2", "--out", str(run), *SMALL, *more]
 
 
-def test_a_run_that_control_c_stopped_goes_on_to_the_same_bits(text, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_run_that_control_c_stopped_goes_on_to_the_same_bits(cell, text, tmp_path, monkeypatch, capsys):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    char_lm.main(options(text, whole))
+    char_lm.main(options(text, whole, "--cell", cell))
     learn = char_training.Training.learn
 
     def interrupted(self):
@@ -218,18 +290,21 @@ def test_a_run_that_control_c_stopped_goes_on_to_the_same_bits(text, tmp_path, m
         return learn(self)
 
     monkeypatch.setattr(char_training.Training, "learn", interrupted)
-    argv = options(text, stopped)
+    argv = options(text, stopped, "--cell", cell)
+    seconds = []
     for step in (7, 14, 21, 28):
         capsys.readouterr()
         with pytest.raises(SystemExit) as exit_:
             char_lm.main(argv)
         assert exit_.value.code == 130
+        seconds.append(nn.load(stopped / "checkpoint.safetensors")["progress"][3])
         assert (
             f"stopped after step {step}; to go on: {sys.executable} -m demos.char_lm --resume {stopped}"
             in capsys.readouterr().out
         )
         argv = ["--resume", str(stopped)]
     char_lm.main(argv)
+    assert seconds == sorted(seconds)  # they go on too
     assert traces(stopped) == traces(whole)
     char_lm.main(argv)  # and once more, when all is done
     assert traces(stopped) == traces(whole)
@@ -330,6 +405,11 @@ def without(field):
         (without("dropout"), "has no dropout"),
         (edited(hidden=9), "hidden is 8 in the checkpoint and 9 in the config"),
         (edited(lr=0.5), "lr is 0.02 in the checkpoint and 0.5 in the config"),
+        (edited(lr=None), "expected lr to be of type float, got None"),
+        (edited(hidden="8"), "expected hidden to be of type int, got '8'"),
+        (edited(prompt=5), "expected prompt to be of type str, got 5"),
+        (edited(cell="foo"), "expected cell to be one of rnn, lstm, gru, got 'foo'"),
+        (edited(schedule="foo"), "expected schedule to be one of cosine, constant, got 'foo'"),
         (edited(text_sha256="0"), "is not the text any more"),
         (lambda run: cut_short(run / "checkpoint.safetensors"), "checkpoint.safetensors: expected a safetensors file"),
         (of_another_run, "output.weight: expected shape"),
@@ -385,6 +465,35 @@ def test_bad_input_is_one_line_and_leaves_nothing(content, extra, message, tmp_p
     path.write_bytes(content)
     assert message in error_of("--corpus", path, "--out", out, *SMALL, *extra)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("--length", ["0", "-1", "x"]), ("--steps", ["0", "-5"]), ("--embedding", ["0"]),
+        ("--temperature", ["-1", "nan", "inf"]), ("--minutes", ["0", "-1", "nan", "inf"]), ("--clip", ["0", "-1"]),
+    ],
+)  # fmt: skip
+def test_options_out_of_range_are_refused_by_name(option, values, text, tmp_path, capsys):
+    for value in values:
+        with pytest.raises(SystemExit):
+            char_lm.main(["--corpus", str(text), "--out", str(tmp_path / "run"), option, value])
+        assert f"argument {option}: " in capsys.readouterr().err
+        assert not (tmp_path / "run").exists()
+
+
+def test_few_long_documents_leave_few_streams_for_validation(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(("a line of a document. " * 40 + "#") * 30)
+    argv = ["--corpus", str(path), "--documents", "#", "--steps", "1", "--out", str(tmp_path / "run"), *SMALL]
+    char_lm.main(argv)
+
+
+def test_what_a_killed_process_left_is_removed(trained):
+    left = trained / ".checkpoint.safetensors.12345-67.tmp"
+    left.write_bytes(b"half")
+    char_lm.main(["--resume", str(trained)])
+    assert not left.exists()
 
 
 def test_an_unknown_corpus_lists_the_known(tmp_path):

@@ -76,7 +76,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "binary_cross_entropy_with_logits": {"reduction": REDUCTION},
     "cross_entropy": {"ignore_index": [-100, 0, 1], "reduction": REDUCTION},
     "nll_loss": {"ignore_index": [-100, 0, 1], "reduction": REDUCTION},
-    "SGD": {"lr": RATE, "momentum": SHARE, "dampening": SHARE, "weight_decay": DECAY, "nesterov": FLAG},
+    "SGD": {"lr": RATE, "momentum": SHARE, "dampening": SHARE, "weight_decay": DECAY, "nesterov": [False]},
+    "SGD nesterov": {"lr": RATE, "momentum": SHARE, "dampening": [0], "weight_decay": DECAY, "nesterov": [True]},
     "Adagrad": {
         "lr": RATE, "lr_decay": DECAY, "weight_decay": DECAY, "initial_accumulator_value": (0.1, 1.0), "eps": EPS,
     },
@@ -93,7 +94,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 def fits(options: dict[str, Any]) -> bool:
     """Whether options go together in PyTorch, without a warning."""
-    if options.get("nesterov") and ("momentum" not in options or "dampening" in options):
+    if options.get("nesterov") and "momentum" not in options:
         return False
     return "dropout" not in options or options.get("num_layers", 1) > 1
 
@@ -135,7 +136,7 @@ class Draw:
             if name not in options or self.chance():
                 break
             args.append(options.pop(name))
-        return [kind, args, options]
+        return [kind.split()[0], args, options]
 
     def numbers(self, shape: Sequence[int]) -> np.ndarray:
         """Numbers that float16 holds, so that the fixtures are small and float32 computes with the same ones."""
@@ -280,7 +281,7 @@ KINDS = {
     **dict.fromkeys(["softmax", "log_softmax"], ("functions", Draw.activation, 6)),
     **dict.fromkeys(["mse_loss", "binary_cross_entropy_with_logits"], ("functions", Draw.loss, 16)),
     **dict.fromkeys(["cross_entropy", "nll_loss"], ("functions", Draw.classification, 20)),
-    **dict.fromkeys(["SGD", "Adagrad", "RMSprop", "Adam", "AdamW"], ("optimizers", Draw.optimizer, 20)),
+    **dict.fromkeys(["SGD", "SGD nesterov", "Adagrad", "RMSprop", "Adam", "AdamW"], ("optimizers", Draw.optimizer, 20)),
 }
 
 

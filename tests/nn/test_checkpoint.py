@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,34 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(saved: Path, monkeypat
         nn.save(saved, {"a": np.zeros(3)})
     assert saved.read_bytes() == contents
     assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_two_threads_may_save_to_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+
+    def save_often(value: float) -> None:
+        for _ in range(20):
+            nn.save(path, {"a": np.full(1000, value), "b": np.full(3, value)})
+
+    with ThreadPoolExecutor(2) as pool:
+        for future in [pool.submit(save_often, value) for value in (1.0, 2.0)]:
+            future.result()
+    state = nn.load(path)
+    assert np.unique(np.concatenate([state["a"], state["b"]])).size == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_stays_a_link(saved: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(saved)
+    nn.save(link, {"a": np.ones(2)})
+    assert link.is_symlink()
+    assert nn.load(saved)["a"].tolist() == [1, 1]
+
+
+def test_a_folder_that_is_a_file_is_named(saved: Path) -> None:
+    with pytest.raises(nn.CheckpointError, match="could not be written"):
+        nn.save(saved / "below", {})
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:

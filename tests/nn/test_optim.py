@@ -214,6 +214,22 @@ def test_options_that_are_off_are_passed_over_and_others_refused() -> None:
         optim.Adam(params).load_state_dict(state)
 
 
+def test_options_that_need_more_state_may_be_set_later() -> None:
+    for make, option in [
+        (lambda p: optim.SGD(p, lr=0.1), {"momentum": 0.9}),
+        (lambda p: optim.RMSprop(p), {"momentum": 0.9, "centered": True}),
+        (lambda p: optim.Adam(p), {"amsgrad": True}),
+    ]:
+        params, others = parameters(), parameters()
+        optimizer = make(params)
+        optimizer.param_groups[0] |= option
+        train(optimizer, params, range(3))
+        whole = type(optimizer)(others, **{"lr": optimizer.param_groups[0]["lr"], **option})
+        train(whole, others, range(3))
+        for p, other in zip(params, others, strict=True):
+            np.testing.assert_array_equal(p.data, other.data)
+
+
 # ---- what is refused
 
 
@@ -280,6 +296,13 @@ def test_values_are_clipped(device: str, gradient: np.ndarray, limit: float) -> 
     p.grad = mg.tensor(gradient, device=device)
     optim.clip_grad_value_(p, limit)
     np.testing.assert_array_equal(p.grad.numpy(), np.clip(gradient, -limit, limit))
+
+
+def test_limits_below_zero_are_refused() -> None:
+    for clip, name in ((optim.clip_grad_norm_, "max_norm"), (optim.clip_grad_value_, "clip_value")):
+        for limit in (-1.0, float("nan")):
+            with pytest.raises(ValueError, match=f"{name}: expected at least 0, got {limit}"):
+                clip([nn.Parameter([1.0])], limit)
 
 
 def test_a_norm_too_large_for_float32_is_clipped_all_the_same() -> None:

@@ -157,6 +157,7 @@ def test_dropout_acts_between_layers_in_training_alone() -> None:
     close(layer(inputs)[0], silent(np.zeros((T, B, H)))[0])  # the second layer hears nothing, the outputs are whole
     plain = make("LSTM", D, H, L)
     plain.load_state_dict(layer.state_dict())
+    close(layer(inputs)[1][0][0], plain(inputs)[1][0][0])  # the first layer hears everything
     close(layer.eval()(inputs)[0], plain(inputs)[0])
     with pytest.warns(UserWarning, match=r"GRU: dropout=0\.5 acts between layers, and there is only one"):
         nn.GRU(D, H, dropout=0.5)

@@ -33,6 +33,36 @@ def forgets(x: Any, state: Any = None, lengths: Any = None) -> Any:
     return running_mean(x, None, lengths)
 
 
+def loses_its_state(x: Any, state: Any = None, lengths: Any = None) -> Any:
+    """Returns the state it began with, not the last."""
+    outputs, last = running_mean(x, state, lengths)
+    return outputs, last * 0.5
+
+
+def hurries_at_the_end(x: Any, state: Any = None, lengths: Any = None) -> Any:
+    """Treats the last step of what it is given in another way, but for the state."""
+    outputs, last = running_mean(x, state, lengths)
+    return mg.concatenate([outputs[:-1], outputs[-1:] * 2]), last
+
+
+def sees_one_ahead(x: Any, state: Any = None, lengths: Any = None) -> Any:
+    """Lets each output see the next input."""
+    outputs, last = running_mean(x, state, lengths)
+    return mg.concatenate([outputs[:-1] + mg.as_tensor(x)[1:], outputs[-1:]]), last
+
+
+def mixes_states(x: Any, state: Any = None, lengths: Any = None) -> Any:
+    """Mixes the last states of a batch, though not the outputs."""
+    outputs, last = running_mean(x, state, lengths)
+    return outputs, last - mg.mean(last, axis=1, keepdims=True)
+
+
+def is_a_little_off(x: Any, state: Any = None, lengths: Any = None) -> Any:
+    """Depends on the size of the batch by one part in a million."""
+    outputs, last = running_mean(x, state, lengths)
+    return outputs * (1 + 1e-6 * outputs.shape[1]), last
+
+
 def mixes(x: Any, state: Any = None, lengths: Any = None) -> Any:
     """Subtracts the mean of the batch."""
     outputs, last = running_mean(x, state, lengths)
@@ -80,10 +110,10 @@ LAWS: dict[str, Callable[[Any], None]] = {
     "keeps_no_state": lambda layer: laws.keeps_no_state(layer, x),
 }
 BREAKERS = {
-    "splits": [forgets, foresees],
-    "sequences_are_independent": [mixes],
+    "splits": [forgets, foresees, loses_its_state, hurries_at_the_end],
+    "sequences_are_independent": [mixes, mixes_states, is_a_little_off],
     "padding_is_ignored": [reads_padding, shows_padding],
-    "is_causal": [foresees, foresees_in_balance],
+    "is_causal": [foresees, foresees_in_balance, sees_one_ahead],
     "keeps_no_state": [Remembers()],
 }
 
