@@ -33,10 +33,10 @@ def forgets(x: Any, state: Any = None, lengths: Any = None) -> Any:
     return running_mean(x, None, lengths)
 
 
-def loses_its_state(x: Any, state: Any = None, lengths: Any = None) -> Any:
-    """Returns the state it began with, not the last."""
-    outputs, last = running_mean(x, state, lengths)
-    return outputs, last * 0.5
+def counts_from_zero(x: Any, state: Any = None, lengths: Any = None) -> Any:
+    """Has a count of steps in its state, which begins anew with each call."""
+    outputs, last = running_mean(x, None if state is None else state[0], lengths)
+    return outputs, [last, mg.tensor(np.full(last.shape, float(len(x))))]
 
 
 def hurries_at_the_end(x: Any, state: Any = None, lengths: Any = None) -> Any:
@@ -110,7 +110,7 @@ LAWS: dict[str, Callable[[Any], None]] = {
     "keeps_no_state": lambda layer: laws.keeps_no_state(layer, x),
 }
 BREAKERS = {
-    "splits": [forgets, foresees, loses_its_state, hurries_at_the_end],
+    "splits": [forgets, foresees, counts_from_zero, hurries_at_the_end],
     "sequences_are_independent": [mixes, mixes_states, is_a_little_off],
     "padding_is_ignored": [reads_padding, shows_padding],
     "is_causal": [foresees, foresees_in_balance, sees_one_ahead],
