@@ -19,7 +19,7 @@ import minigrad as mg
 import nn
 from nn.ngram import ngram_baselines
 from nn.optim import CosineAnnealingLR, ExponentialLR
-from nn.streams import IGNORED, Documents, Streams, document_ends
+from nn.streams import IGNORED, Chunk, Documents, Streams, document_ends
 from nn.text import ByteVocabulary, Vocabulary, split
 
 from .char_model import CharModel, continuations, each, loss_of, validate
@@ -28,6 +28,7 @@ from .run_folder import RunFolder
 
 BAR = "{percentage:3.0f}%|{bar:30}| {elapsed}, {remaining} left{postfix}"
 STAGES = (0, 0.02, 0.1, 0.25, 0.5, 1)  # of the run: when to validate and sample
+ON_THE_WAY = 0.25  # of the validation text, spread over all of it, tells enough before the last stage
 LOG_EVERY = 10  # steps
 SAVE_EVERY = 20.0  # seconds
 REHEARSAL = 0.05  # of the minutes: how long to try what a step costs
@@ -115,7 +116,7 @@ class Training:
         stages = {math.ceil(fraction * config["steps"]) for fraction in STAGES}
         if self.step not in stages or (rungs and rungs[-1]["step"] == self.step):
             return
-        nats = validate(self.model, self.data.val_chunks)
+        nats = validate(self.model, self.data.validation(1 if self.step == config["steps"] else ON_THE_WAY))
         generator = mg.generator(config["seed"])
         options = config["prompt"], config["length"], config["temperature"], generator, config["documents"]
         (text,) = continuations(self.model, self.data.vocabulary, *options)
@@ -200,6 +201,10 @@ class Data(NamedTuple):
     chunks: Streams | Documents
     val_chunks: Streams | Documents
 
+    def validation(self, part: float) -> Iterator[Chunk]:
+        """A part of the validation text, from 0 to 1: of each of its streams the beginning."""
+        return itertools.islice(self.val_chunks, math.ceil(part * len(self.val_chunks)))
+
     def in_words(self, nats: float) -> str:
         """A loss in nats and in bits."""
         return f"{nats:.3f} nats, {nats / math.log(2):.3f} bits a {self.unit}"
@@ -237,12 +242,12 @@ def rehearsed_steps(config: dict[str, Any], data: Data, folder: RunFolder) -> in
     """How many steps fill the minutes, by what a part of a validation and some steps take; they leave no trace."""
     seconds, steps = 60 * config["minutes"], 1_000_000  # more than are rehearsed
     training = Training(config | {"steps": steps}, data, folder)
-    part = list(itertools.islice(data.val_chunks, math.ceil(len(data.val_chunks) / 10)))
+    part = list(data.validation(0.1))
     validation = timed(lambda: validate(training.model, part)) / len(part) * len(data.val_chunks)
     tried: list[float] = []
     while len(tried) < 3 or sum(tried) < REHEARSAL * seconds:
         tried.append(timed(training.learn))
-    left = seconds - sum(tried) - len(STAGES) * validation
+    left = seconds - sum(tried) - (ON_THE_WAY * (len(STAGES) - 1) + 1) * validation
     return max(1, round(left / statistics.median(tried)))
 
 

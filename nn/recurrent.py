@@ -203,7 +203,8 @@ class RecurrentLayers(Recurrent):
             if k:
                 x = F.dropout(x, self.dropout, self.training)
             layer = [
-                self._direction(f"_l{k}{direction}", x, next(initials), time, running) for direction in self._directions
+                self._direction(f"_l{k}{direction}", x, next(initials), time, running, return_gates)
+                for direction in self._directions
             ]
             outputs = [mg.stack([h for h, *_ in trace], axis=time) for trace, _ in layer]
             x = kept(outputs[0] if len(outputs) == 1 else mg.concatenate(outputs, axis=-1))
@@ -217,7 +218,7 @@ class RecurrentLayers(Recurrent):
         return x, final, dict(zip(self.kind.states + self.kind.gates, map(kept, gates), strict=True))
 
     def _direction(
-        self, suffix: str, x: Tensor, state: State, time: int, running: Array | None
+        self, suffix: str, x: Tensor, state: State, time: int, running: Array | None, whole: bool
     ) -> tuple[list[Any], State]:
         """One direction of one layer over a sequence: what `scan` gives."""
         weights = self._weights(suffix)
@@ -231,7 +232,7 @@ class RecurrentLayers(Recurrent):
             return self.kind.step(product(x) if step_by_step else x, state, *recurrent)
 
         steps = mg.unstack(x if step_by_step else product(x), axis=time)
-        return scan(step, steps, state, suffix.endswith("_reverse"), running)
+        return scan(step, steps, state, suffix.endswith("_reverse"), running, whole)
 
     def _mask(self, lengths: Any, T: int, batch: tuple[int, ...]) -> np.ndarray:
         """Where the sequences are not over yet, of shape (T, B, 1); ValueError or TypeError for wrong lengths."""
@@ -252,8 +253,9 @@ def scan(
     step: Callable[[Tensor, State], tuple[State, Gates]],
     xs: Sequence[Tensor],
     state: State,
-    reverse: bool = False,
-    running: Array | None = None,
+    reverse: bool,
+    running: Array | None,
+    whole: bool,
 ) -> tuple[list[tuple[Tensor, ...]], State]:
     """Run a step over a sequence.
 
@@ -262,9 +264,10 @@ def scan(
         xs: x_t of each of T steps.
         running: where a sequence is not over yet, of shape (T, B, 1); elsewhere its state stays as it is, so that
             its last state comes out at the end, and in reverse its first step finds the initial one. None: everywhere.
+        whole: whether all of each step is wanted: what is kept of it, its memory too, can't be used for the next.
 
     Returns:
-        (*state, *gates) after each step, in the order of xs, and the state after the last step run.
+        (*state, *gates), or (h,), after each step, in the order of xs, and the state after the last step run.
     """
     trace = []
     steps = list(enumerate(xs))
@@ -274,7 +277,7 @@ def scan(
             if running is not None:
                 new = tuple(mg.where(running[t], after, before) for after, before in zip(new, state, strict=True))
             state = new
-        trace.append((*state, *gates))
+        trace.append((*state, *gates) if whole else state[:1])
     return trace[::-1] if reverse else trace, state
 
 
