@@ -79,7 +79,8 @@ class Walk:
             refuse_stale(node, op)
         if type(g) is list:
             g = fill_in(g, node)
-        saved = saved_tensors(node, op) if self.create_graph else node.saved
+        in_steps = self.create_graph and op.steps is not None
+        saved = saved_tensors(node, op) if self.create_graph and not in_steps else node.saved
         for rule in node.rules:
             if rule.position is not None:
                 parent = node.parents[rule.position]
@@ -89,7 +90,7 @@ class Walk:
                         gradient = fit(gradient, parent, op)
                     self.arrive(parent, gradient)
             else:
-                results = list(op.gradient(rule, node, g, saved))
+                results = gradients_in_steps(node, op, g) if in_steps else list(op.gradient(rule, node, g, saved))
                 if len(results) != len(node.parents):
                     raise GraphError(
                         f"{op.name}: backward gave {len(results)} gradients for {len(node.parents)} operands; "
@@ -164,6 +165,33 @@ def saved_tensors(node: Node, op: Op) -> tuple[Any, ...]:
             "let the formula compute them again from the operands"
         )
     return (*operands, out)  # places and the like
+
+
+def gradients_in_steps(node: Node, op: Op, g: list[Any]) -> list[Any]:
+    """The gradients of an op that stands for several, by its steps: a graph that can be differentiated in turn.
+
+    The steps are taken again, on an alias of each operand: what one operand may owe to another is not the op's.
+    """
+    assert op.steps is not None
+    assert node.saved is not None
+    aliases = [
+        Tensor(array, parent if parent.varies else None).reshape(array.shape) if isinstance(parent, Node) else array
+        for array, parent in zip(node.saved, node.parents, strict=False)
+    ]
+    outputs = op.steps(*aliases, **node.metadata)
+    wanted = [i for i, alias in enumerate(aliases) if isinstance(alias, Tensor) and alias.requires_grad]
+    seeds = [part for out, part in zip(outputs, g, strict=True) if out.requires_grad]
+    found = grad(
+        [out for out in outputs if out.requires_grad],
+        [aliases[i] for i in wanted],
+        seeds,
+        create_graph=True,
+        allow_unused=True,
+    )
+    gradients: list[Any] = [None] * len(aliases)
+    for i, gradient in zip(wanted, found, strict=True):
+        gradients[i] = gradient
+    return gradients
 
 
 def fit(gradient: Any, parent: Node, op: Op) -> Any:

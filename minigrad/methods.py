@@ -401,3 +401,17 @@ class TensorMethods:
 
     def index_add(self, indices: Any, values: Any, *, axis: int = 0) -> "Tensor":
         return functions["index_add"](self, indices, values, axis=axis)
+
+    # ---- recurrent networks over a sequence
+
+    def rnn(self, *state_and_weights: Any, **options: Any) -> "tuple[Tensor, ...]":
+        return cast("tuple[Tensor, ...]", functions["rnn"](self, *state_and_weights, **options))
+
+    def lstm(self, *state_and_weights: Any, **options: Any) -> "tuple[Tensor, ...]":
+        return cast("tuple[Tensor, ...]", functions["lstm"](self, *state_and_weights, **options))
+
+    def gru(self, *state_and_weights: Any, **options: Any) -> "tuple[Tensor, ...]":
+        return cast("tuple[Tensor, ...]", functions["gru"](self, *state_and_weights, **options))
+
+    def gru_chung(self, *state_and_weights: Any, **options: Any) -> "tuple[Tensor, ...]":
+        return cast("tuple[Tensor, ...]", functions["gru_chung"](self, *state_and_weights, **options))

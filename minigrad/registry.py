@@ -15,7 +15,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 import numpy as np
 
 from .backend import Array, add_at, backend_of, is_array
-from .graph import Node, Tensor, leaf, new_node, output_node, recording
+from .graph import Node, Tensor, leaf, new_node, output_node, recording, unrolling
 from .methods import functions
 from .operands import alike, as_array, common_backend, describe, follow, settle
 
@@ -40,7 +40,7 @@ class Rule(NamedTuple):
 
     position: int | None  # the operand whose gradient it gives; None: a list, one for each operand
     formula: Callable[..., Any]
-    reads: tuple[str, ...]  # saved values, by position: operands and "out" ...
+    reads: tuple[str, ...]  # saved values, by position: operands and "out", or "kept" ...
     pick: Callable[[tuple[Any, ...]], tuple[Any, ...]]  # ... which this takes out of a node's `saved`
     extras: tuple[str, ...]  # then metadata and shapes, by name
 
@@ -67,9 +67,12 @@ class Op:
         backward: Callable[..., Any] | None,
         formulas: dict[str, Callable[..., Any]],
         proof: "Proof",
+        steps: Callable[..., Any] | None = None,
     ) -> None:
-        self.name, self.forward, self.proof = forward.__name__, forward, proof
-        parameters = list(inspect.signature(forward).parameters.values())[1:]  # the first is xp
+        self.name, self.forward, self.proof, self.steps = forward.__name__, forward, proof, steps
+        every = list(inspect.signature(forward).parameters.values())[1:]  # the first is xp
+        parameters = [p for p in every if p.name != "keep"]
+        self.keeps = len(parameters) < len(every)  # whether it keeps more for its gradient than operands and results
         self.signature = inspect.Signature(parameters)
         self.names = tuple(p.name for p in parameters)
         self.positional = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
@@ -78,13 +81,18 @@ class Op:
         joint = (self.variadic,) if self.variadic else self.positional
         self.operands = joint if backward else tuple(name for name in self.names if name in formulas)
         self.metadata = tuple(name for name in self.names if name not in self.operands)  # all that is no operand
+        self.presets = {name: value for name, value in self.defaults.items() if name in self.metadata}
         self.operands_first = self.names[: len(self.operands)] == self.operands and not self.variadic
         if not self.operands or set(formulas) - set(self.operands):
             raise TypeError(
                 f"op {self.name}{self.signature}: expected a gradient for some of its parameters, got gradients for "
                 f"{sorted(formulas) or 'none'}; name them as the parameters are named: @op(x=lambda g: ...)"
             )
-        self.places: dict[str, Any] = {"out": -1}  # where a node's saved values lie: (*operands, out)
+        if self.keeps and not steps:
+            raise TypeError(
+                f"op {self.name}: expected steps=..., what is differentiated twice, with a `keep` parameter"
+            )
+        self.places: dict[str, Any] = {"kept" if self.keeps else "out": -1}  # where saved values lie: (*operands, out)
         self.places.update({name: i for i, name in enumerate(self.operands)})
         if self.variadic:
             self.places[self.variadic] = slice(0, -1)  # all operands, as one tuple
@@ -98,7 +106,7 @@ class Op:
         asked = tuple(inspect.signature(formula).parameters)[1:]  # the first is g
         reads = tuple(name for name in asked if name in self.places)
         extras = asked[len(reads) :]
-        known = (*self.metadata, "shapes" if position is None else f"{self.operands[position]}_shape")
+        known = (*self.metadata, *(("shapes", "needs") if position is None else (f"{self.operands[position]}_shape",)))
         if not set(extras) <= set(known):
             raise TypeError(
                 f"op {self.name}: a gradient formula asks for {asked}; after g it may ask for any of "
@@ -121,7 +129,8 @@ class Op:
             rules = tuple(rule for rule in self.rules if rule.position is None or needs[rule.position])
             read = {name for rule in rules for name in rule.reads}
             names = (self.variadic,) * len(needs) if self.variadic else self.operands
-            plan = rules, tuple(name in read for name in (*names, "out"))
+            operands = [name in read or self.steps is not None for name in names]  # all, to take the steps again
+            plan = rules, (*operands, not read.isdisjoint(("out", "kept")))
             if not self.variadic:  # which would have no end of them
                 self._plans[needs] = plan
         return plan
@@ -133,6 +142,7 @@ class Op:
         known = dict(node.metadata)
         if rule.position is None:
             known["shapes"] = tuple([getattr(parent, "shape", ()) for parent in node.parents])
+            known["needs"] = tuple([isinstance(parent, Node) and parent.varies for parent in node.parents])
         else:
             known[f"{self.operands[rule.position]}_shape"] = node.parents[rule.position].shape
         return rule.formula(g, *rule.pick(saved), **{name: known[name] for name in rule.extras})
@@ -149,7 +159,7 @@ class Op:
             regular = len(first) == n and self.variadic is not None
             if len(rest) == 1 and isinstance(rest[0], list | tuple):
                 operands = tuple(rest[0])
-        metadata = {**self.defaults, **given, **kwargs}
+        metadata = {**self.presets, **given, **kwargs}
         if regular and len(metadata) == len(self.metadata) and given.keys().isdisjoint(kwargs):
             return operands, metadata
         return self._bind_by_name(args, kwargs)
@@ -169,28 +179,37 @@ class Op:
         """Run the op: arrays give arrays; with a Tensor among the operands, Tensors and a node of the graph."""
         tensors = [value for value in (*operands, *metadata.values()) if isinstance(value, Tensor)]
         if not tensors:
-            return self.compute(operands, metadata)
+            return self.compute(operands, metadata, [])
+        if self.steps and unrolling.get():
+            return self.steps(*operands, **metadata)
         arrays = [value._data if isinstance(value, Tensor) else value for value in operands]
         if not alike(arrays):
             arrays = settle(self.name, self.operand_names(len(arrays)), arrays, self.defaults)
         if metadata:
             metadata = {name: self.settle_metadata(name, value, arrays) for name, value in metadata.items()}
-        out = self.compute(arrays, metadata)
+        recorded = recording.get() and any([t.node is not None for t in tensors])
+        kept: list[Array] = []
+        out = self.compute(arrays, metadata, kept)
         several = type(out) is tuple
         dtype = metadata.get("dtype")
         outs = [as_array(o, arrays, dtype) for o in (out if several else [out])]
         results = [Tensor(o) for o in outs]
-        if recording.get() and any([t.node is not None for t in tensors]):
-            node = self.record(operands, arrays, metadata, outs if several else outs[0])
+        if recorded:
+            node = self.record(operands, arrays, metadata, outs if several else outs[0], kept)
             for i, (o, result) in enumerate(zip(outs, results, strict=True)):
                 if o.dtype.kind in "fc":  # an integer output (the place of a maximum, say) is a constant
                     result.node = output_node(node, i, o) if several else node
         return tuple(results) if several else results[0]
 
-    def compute(self, arrays: Sequence[Any], metadata: dict[str, Any]) -> Any:
-        """The forward function on plain arrays. Its errors name the op and what it was given."""
+    def compute(self, arrays: Sequence[Any], metadata: dict[str, Any], kept: list[Array]) -> Any:
+        """The forward function on plain arrays; in `kept` goes what it keeps for its gradient.
+
+        Its errors name the op and what it was given.
+        """
         xp = common_backend(arrays).xp
         try:
+            if self.keeps:
+                return self.forward(xp, *arrays, **metadata, keep=kept)
             if self.operands_first:
                 return self.forward(xp, *arrays, **metadata)
             if not self.variadic:
@@ -203,11 +222,14 @@ class Op:
             shown = ", ".join(f"{name} {describe(value)}" for name, value in given)
             raise kind(f"{self.name}: {error}; got {shown}") from error
 
-    def record(self, operands: tuple[Any, ...], arrays: list[Any], metadata: dict[str, Any], out: Any) -> Node:
+    def record(
+        self, operands: tuple[Any, ...], arrays: list[Any], metadata: dict[str, Any], out: Any, kept: Any
+    ) -> Node:
         """The node of one call: the rules that its operands need, and the values that these rules read."""
         needs = tuple([isinstance(value, Tensor) and value.node is not None for value in operands])
         rules, keeps = self.plan(needs)
-        saved = tuple([value if keep else None for value, keep in zip((*arrays, out), keeps, strict=True)])
+        last = kept if self.keeps else out
+        saved = tuple([value if keep else None for value, keep in zip((*arrays, last), keeps, strict=True)])
         parents = tuple([parent_of(value, array) for value, array in zip(operands, arrays, strict=True)])
         if type(out) is list:
             shape, dtype = tuple([o.shape for o in out]), tuple([o.dtype for o in out])
@@ -295,9 +317,15 @@ def short_way(op: Op, general: Callable[..., Any]) -> Callable[..., Any]:
     return unary if len(op.operands) == 1 else binary
 
 
+def in_arrays(steps: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Array, ...]]:
+    """A function that gives Tensors, as one that gives arrays."""
+    return lambda *args, **kwargs: tuple(out.data for out in steps(*args, **kwargs))
+
+
 def op(
     *,
     backward: Callable[..., Any] | None = None,
+    steps: Callable[..., Any] | None = None,
     cases: Callable[[Any], Any] | None = None,
     domain: tuple[float, float] = (-3.0, 3.0),
     kinks: tuple[float, ...] = (),
@@ -316,7 +344,11 @@ def op(
 
     Args:
         backward: in place of formulas by name, one that gives a list with the gradient of each operand (None
-            for none). It may ask for `shapes`. Every positional parameter is an operand then.
+            for none). It may ask for the operands' `shapes` and which of them it `needs`. Every positional
+            parameter is an operand then.
+        steps: the same in smaller ops, for an op that is one for the sake of speed: what runs under `unrolled()`, and
+            is differentiated where gradients of gradients are wanted. The forward function may then have a last
+            parameter `keep`, a list: what it puts there the gradient may ask for, as `kept`.
         cases, domain, kinks, analytic, reference: what the property tests draw and compare with; see `Proof`.
 
     Raises:
@@ -333,8 +365,8 @@ def op(
     """
 
     def register(forward: Callable[Concatenate[Any, P], R]) -> Callable[P, R]:
-        proof = Proof(cases, domain, kinks, analytic, reference)
-        registered = OPS[forward.__name__] = Op(forward, backward, formulas, proof)
+        proof = Proof(cases, domain, kinks, analytic, reference or (steps and in_arrays(steps)))
+        registered = OPS[forward.__name__] = Op(forward, backward, formulas, proof, steps)
 
         def call(*args: Any, **kwargs: Any) -> Any:
             return registered.apply(*registered.bind(args, kwargs))

@@ -1,6 +1,7 @@
 """Recurrent cells and layers: RNN, LSTM and GRU.
 
-One loop runs the steps of `nn.steps` over a sequence. The state is passed in and returned, never kept.
+A layer is one op over the whole sequence, of those in `minigrad.ops.recurrent`; a cell is one step of
+`minigrad.ops.steps`. The state is passed in and returned, never kept.
 
     T steps   B batch   D input   H hidden   L layers   N layers, or directions of layers
 """
@@ -10,22 +11,23 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import minigrad as mg
-from minigrad import Tensor, as_tensor, scope
+from minigrad import Tensor, as_tensor
 from minigrad.backend import Array, DeviceError, backend_of, move, to_numpy
 from minigrad.creation import to_array
-from minigrad.graph import unrolling
+from minigrad.ops import steps
+from minigrad.ops.steps import Kind, State, Weights
 
 from . import functional as F
 from . import init
 from .layers import new_parameter
 from .module import Module
-from .steps import ELMAN, GATED_UNIT, LONG_SHORT_TERM_MEMORY, Gates, Kind, State, Weights, chosen, equations
 
 
 class Recurrent(Module):
@@ -138,6 +140,7 @@ class RecurrentLayers(Recurrent):
     def __init__(
         self,
         kind: Kind,
+        sequence: Callable[..., Any],
         input_size: int,
         hidden_size: int,
         num_layers: int,
@@ -156,6 +159,7 @@ class RecurrentLayers(Recurrent):
             )
         self.num_layers, self.batch_first = num_layers, batch_first
         self.dropout, self.bidirectional = dropout, bidirectional
+        self.sequence = sequence  # the op: of x, a state and the weights
         for k in range(num_layers):
             for direction in self._directions:
                 self._add_weights(len(self._directions) * hidden_size if k else input_size, f"_l{k}{direction}")
@@ -187,52 +191,54 @@ class RecurrentLayers(Recurrent):
             ValueError, TypeError, DeviceError: shapes, dtypes or devices that are not these, or not the parameters'.
         """
         x = self._checked_input(x, "B, T, D" if self.batch_first else "T, B, D", "T, D")
-        time = 1 if self.batch_first and x.ndim == 3 else 0
+        single, time = x.ndim == 2, 1 if self.batch_first and x.ndim == 3 else 0
         T, batch = x.shape[time], x.shape[:time] + x.shape[time + 1 : -1]  # (B,) or ()
         if not T:
             raise ValueError(f"{type(self).__name__}: expected at least one step, got x of shape {x.shape}")
         state = self._checked_state(state, (self.num_layers * len(self._directions), *batch, self.hidden_size), x)
         running = None if lengths is None else move(self._mask(lengths, T, batch), x.device)  # (T, B, 1)
 
-        def kept(values: Tensor) -> Tensor:  # zeros beyond the lengths, whatever was there, and no gradient
-            return values if running is None else mg.where(mg.swapaxes(running, 0, time), values, 0.0)
+        def turned(x: Tensor) -> Tensor:  # (..., T, B, H), into the form of the input
+            return mg.squeeze(x, axis=-2) if single else mg.swapaxes(x, -3, -2) if time else x
 
-        x, initials = kept(x), zip(*map(mg.unstack, state), strict=True)
-        runs = []
+        def kept(x: Tensor) -> Tensor:  # zeros beyond the lengths, whatever was there, and no gradient
+            return x if running is None else mg.where(running, x, 0.0)
+
+        if single:
+            x, state = x[:, None], tuple(s[:, None] for s in state)
+        x = kept(mg.swapaxes(x, 0, 1) if time else x)  # (T, B, D)
+        initials = zip(*[mg.unstack(s) for s in state], strict=True)  # for each direction (h,) or (h, c)
+        finals, gates = [], []
         for k in range(self.num_layers):
             if k:
                 x = F.dropout(x, self.dropout, self.training)
-            layer = [
-                self._direction(f"_l{k}{direction}", x, next(initials), time, running, return_gates)
-                for direction in self._directions
-            ]
-            outputs = [mg.stack([h for h, *_ in trace], axis=time) for trace, _ in layer]
+            outputs = []
+            for direction in self._directions:
+                run = self._run_with_gates if return_gates else self._run
+                h, final, *more = run(f"_l{k}{direction}", x, next(initials), running)
+                outputs.append(h)
+                finals.append(final)
+                gates += more
             x = kept(outputs[0] if len(outputs) == 1 else mg.concatenate(outputs, axis=-1))
-            runs += layer
-        traces, finals = zip(*runs, strict=True)
-        final = bare(tuple(map(mg.stack, zip(*finals, strict=True))))
+        state = tuple(map(mg.stack, zip(*finals, strict=True)))
+        final = bare(tuple(mg.squeeze(s, axis=1) for s in state) if single else state)
         if not return_gates:
-            return x, final
-        histories = [[mg.stack(steps, axis=time) for steps in zip(*trace, strict=True)] for trace in traces]
-        gates = map(mg.stack, zip(*histories, strict=True))  # (N, T, B, H) each
-        return x, final, dict(zip(self.kind.states + self.kind.gates, map(kept, gates), strict=True))
+            return turned(x), final
+        letters, histories = self.kind.states + self.kind.gates, map(mg.stack, zip(*gates, strict=True))
+        return turned(x), final, {name: turned(kept(h)) for name, h in zip(letters, histories, strict=True)}
 
-    def _direction(
-        self, suffix: str, x: Tensor, state: State, time: int, running: Array | None, whole: bool
-    ) -> tuple[list[Any], State]:
-        """One direction of one layer over a sequence: what `scan` gives."""
-        weights = self._weights(suffix)
-        bias, *recurrent = self.kind.prepare(weights)
-        step_by_step = unrolling.get()  # then each step has its own product with the input; else there is one for all
+    def _run(self, suffix: str, x: Tensor, state: State, running: Array | None) -> tuple[Any, ...]:
+        """One direction of one layer over a sequence, (T, B, D): h of each step, and the last state."""
+        h, *final = self.sequence(
+            x, *state, *self._weights(suffix), reverse=suffix.endswith("_reverse"), running=running
+        )
+        return h, tuple(final)
 
-        def product(x: Tensor) -> Tensor:
-            return F.linear(x, weights.weight_ih, bias)  # (..., D) -> (..., G H)
-
-        def step(x: Tensor, state: State) -> tuple[State, Gates]:
-            return self.kind.step(product(x) if step_by_step else x, state, *recurrent)
-
-        steps = mg.unstack(x if step_by_step else product(x), axis=time)
-        return scan(step, steps, state, suffix.endswith("_reverse"), running, whole)
+    def _run_with_gates(self, suffix: str, x: Tensor, state: State, running: Array | None) -> tuple[Any, ...]:
+        """The same step by step, and the states and gates of each step, (T, B, H) each."""
+        trace, final = steps.run(self.kind, x, state, self._weights(suffix), suffix.endswith("_reverse"), running)
+        histories = tuple(map(mg.stack, zip(*trace, strict=True)))
+        return histories[0], final, histories
 
     def _mask(self, lengths: Any, T: int, batch: tuple[int, ...]) -> np.ndarray:
         """Where the sequences are not over yet, of shape (T, B, 1); ValueError or TypeError for wrong lengths."""
@@ -249,45 +255,13 @@ class RecurrentLayers(Recurrent):
         return np.arange(T)[:, None, None] < steps[:, None]
 
 
-def scan(
-    step: Callable[[Tensor, State], tuple[State, Gates]],
-    xs: Sequence[Tensor],
-    state: State,
-    reverse: bool,
-    running: Array | None,
-    whole: bool,
-) -> tuple[list[tuple[Tensor, ...]], State]:
-    """Run a step over a sequence.
-
-    Args:
-        step: from x_t and the state to the next state and the gates.
-        xs: x_t of each of T steps.
-        running: where a sequence is not over yet, of shape (T, B, 1); elsewhere its state stays as it is, so that
-            its last state comes out at the end, and in reverse its first step finds the initial one. None: everywhere.
-        whole: whether all of each step is wanted: what is kept of it, its memory too, can't be used for the next.
-
-    Returns:
-        (*state, *gates), or (h,), after each step, in the order of xs, and the state after the last step run.
-    """
-    trace = []
-    steps = list(enumerate(xs))
-    for t, x_t in reversed(steps) if reverse else steps:
-        with scope(f"t={t}"):
-            new, gates = step(x_t, state)
-            if running is not None:
-                new = tuple(mg.where(running[t], after, before) for after, before in zip(new, state, strict=True))
-            state = new
-        trace.append((*state, *gates) if whole else state[:1])
-    return trace[::-1] if reverse else trace, state
-
-
 def bare(state: State) -> Any:
     """h alone where that is the whole state."""
     return state if len(state) > 1 else state[0]
 
 
 class RNNCell(RecurrentCell):
-    """One step of a vanilla recurrent network; the equation stands with `nn.steps.rnn_step`.
+    """One step of a vanilla recurrent network; the equation stands with `minigrad.ops.steps.rnn_step`.
 
     Args:
         input_size, hidden_size: D and H.
@@ -301,11 +275,11 @@ class RNNCell(RecurrentCell):
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh") -> None:
         self.nonlinearity = nonlinearity
-        super().__init__(chosen(ELMAN, "nonlinearity", nonlinearity), input_size, hidden_size, bias)
+        super().__init__(chosen(steps.RNN, "nonlinearity", nonlinearity), input_size, hidden_size, bias)
 
 
 class LSTMCell(RecurrentCell):
-    """One step of a long short-term memory; the equations stand with `nn.steps.lstm_step`.
+    """One step of a long short-term memory; the equations stand with `minigrad.ops.steps.lstm_step`.
 
     Args:
         input_size, hidden_size: D and H.
@@ -321,7 +295,7 @@ class LSTMCell(RecurrentCell):
         self, input_size: int, hidden_size: int, bias: bool = True, *, forget_bias: float | None = None
     ) -> None:
         self.forget_bias = forget_bias
-        super().__init__(LONG_SHORT_TERM_MEMORY, input_size, hidden_size, bias)
+        super().__init__(steps.LSTM, input_size, hidden_size, bias)
 
     def reset_parameters(self) -> None:
         """Draw all parameters from U(-k, k), k = 1 / sqrt(H), and set the forget gate's bias."""
@@ -344,7 +318,7 @@ class GRUCell(RecurrentCell):
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True, *, variant: str = "cudnn") -> None:
         self.variant = variant
-        super().__init__(chosen(GATED_UNIT, "variant", variant), input_size, hidden_size, bias)
+        super().__init__(chosen(steps.GRU, "variant", variant), input_size, hidden_size, bias)
 
     def extra_repr(self) -> str:
         """The arguments that are not the defaults, and the variant's equations."""
@@ -352,7 +326,7 @@ class GRUCell(RecurrentCell):
 
 
 class RNN(RecurrentLayers):
-    """Layers of a vanilla recurrent network; the equation stands with `nn.steps.rnn_step`.
+    """Layers of a vanilla recurrent network; the equation stands with `minigrad.ops.steps.rnn_step`.
 
     Args:
         input_size, hidden_size: D and H.
@@ -381,12 +355,12 @@ class RNN(RecurrentLayers):
         bidirectional: bool = False,
     ) -> None:
         self.nonlinearity = nonlinearity
-        kind = chosen(ELMAN, "nonlinearity", nonlinearity)
-        super().__init__(kind, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
+        kind, sequence = chosen(steps.RNN, "nonlinearity", nonlinearity), partial(mg.rnn, nonlinearity=nonlinearity)
+        super().__init__(kind, sequence, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
 
 
 class LSTM(RecurrentLayers):
-    """Layers of a long short-term memory; the equations stand with `nn.steps.lstm_step`.
+    """Layers of a long short-term memory; the equations stand with `minigrad.ops.steps.lstm_step`.
 
     Args:
         forget_bias: b_f at first, before anything is learned: 1 keeps the memory open, so that gradients reach far
@@ -417,8 +391,9 @@ class LSTM(RecurrentLayers):
         forget_bias: float | None = None,
     ) -> None:
         self.forget_bias = forget_bias
-        kind = LONG_SHORT_TERM_MEMORY
-        super().__init__(kind, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
+        super().__init__(
+            steps.LSTM, mg.lstm, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
+        )
 
     def reset_parameters(self) -> None:
         """Draw all parameters from U(-k, k), k = 1 / sqrt(H), and set the forget gate's bias."""
@@ -473,12 +448,25 @@ class GRU(RecurrentLayers):
         variant: str = "cudnn",
     ) -> None:
         self.variant = variant
-        kind = chosen(GATED_UNIT, "variant", variant)
-        super().__init__(kind, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
+        kind, sequence = chosen(steps.GRU, "variant", variant), {"cudnn": mg.gru, "chung": mg.gru_chung}[variant]
+        super().__init__(kind, sequence, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
 
     def extra_repr(self) -> str:
         """The arguments that are not the defaults, and the variant's equations."""
         return f"{super().extra_repr()}\n{equations(self.kind.step)}"
+
+
+def chosen(kinds: dict[str, Kind], argument: str, value: str) -> Kind:
+    """The kind of a name; ValueError for another name."""
+    if value not in kinds:
+        raise ValueError(f"{argument}: expected {' or '.join(map(repr, kinds))}, got {value!r}")
+    return kinds[value]
+
+
+def equations(step: Callable[..., Any]) -> str:
+    """The equations in a step's docstring: its indented lines."""
+    description, _, _ = (inspect.getdoc(step) or "").partition("Args:")
+    return inspect.cleandoc("\n".join(line for line in description.splitlines() if line.startswith("    ")))
 
 
 def set_forget_bias(module: Recurrent, value: float | None) -> None:

@@ -11,6 +11,7 @@ from .devices import *
 from .elementwise import *
 from .indexing import *
 from .products import *
+from .recurrent import *
 from .reductions import *
 from .shapes import *
 

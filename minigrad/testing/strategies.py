@@ -196,6 +196,18 @@ class Drawer:
         x = self.one_of((*batch_x, rows, inner), (inner,))
         return self.array(x), self.array(self.one_of((*batch_y, inner, columns), (inner,)))
 
+    def sequence_call(self, blocks: int, states: int, **options: Any) -> Call:
+        """A recurrent network over a sequence: its operands, with biases or without, either way, over or not."""
+        T, B, D, H = (self.integer(1, most) for most in (3, 2, 2, 2))
+        rows = blocks * H
+        biases = [self.array((rows,)) if self.boolean() else None for _ in range(2)]
+        running = None
+        if self.boolean():
+            running = np.arange(T)[:, None, None] < np.array([[self.integer(1, T)] for _ in range(B)])
+        states_before = [self.array((B, H)) for _ in range(states)]
+        operands = self.array((T, B, D)), *states_before, self.array((rows, D)), self.array((rows, H)), *biases
+        return self.call(*operands, reverse=self.boolean(), running=running, **options)
+
     def einsum_call(self) -> Call:
         """Subscripts of some kind, and their operands."""
         subscripts = self.one_of(*EINSUMS)

@@ -136,7 +136,7 @@ def site(tmp_path_factory):
 
 def test_names_in_docstrings_are_links(site):
     lstm = (site / "api" / "nn.html").read_text(encoding="utf-8")
-    assert 'href="nn.steps.html#nn.steps.lstm_step"' in lstm
+    assert 'href="minigrad.ops.steps.html#minigrad.ops.steps.lstm_step"' in lstm
 
 
 def test_every_public_name_is_documented_once(site):

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import minigrad as mg
 import nn
 from minigrad.graph import Node
+from minigrad.ops.steps import gru_step_chung
 from minigrad.testing import gradient_test, laws
-from nn.steps import gru_step_chung
 
 TOLERANCE = dict(rtol=1e-9, atol=1e-9)  # float64, and sums of a few terms in another order
 
@@ -254,16 +254,19 @@ def graph(output: mg.Tensor) -> set[Node]:
 @every_kind
 def test_the_graph_grows_by_the_same_for_each_step(kind: str) -> None:
     layer = make(kind, D, H, L)
-    sizes = [len(graph(layer(np.ones((T, B, D)))[0])) for T in (1, 2, 3, 7)]
+    assert len({len(graph(layer(np.ones((T, B, D)))[0])) for T in (1, 2, 7)}) == 1  # not at all: a sequence is one op
+    with mg.unrolled():
+        sizes = [len(graph(layer(np.ones((T, B, D)))[0])) for T in (1, 2, 3, 7)]
     step = sizes[1] - sizes[0]
     assert sizes == [sizes[0] + step * (T - 1) for T in (1, 2, 3, 7)]
-    assert step <= 20 * L  # about a dozen ops a step, and their several outputs
+    assert step <= 25 * L  # about fifteen ops a step, and their several outputs
 
 
 @every_kind
 def test_steps_have_scopes(kind: str) -> None:
     layer = make(kind, D, H, L)
-    names = {node.scope for node in graph(layer(inputs)[0]) if node.op}
+    with mg.unrolled():
+        names = {node.scope for node in graph(layer(inputs)[0]) if node.op}
     root = type(layer).__name__
     assert names == {(root,), *((root, f"t={t}") for t in range(T))}
 
@@ -278,6 +281,95 @@ def test_unrolled_each_step_has_a_product_of_its_own(kind: str) -> None:
     close(same_outputs, outputs)
     close(same_state, state)
     assert products == {(type(layer).__name__, f"t={t}") for t in range(T)}
+
+
+@every_kind
+@given(st.data())
+def test_a_sequence_as_one_op_is_its_steps(kind: str, data: st.DataObject) -> None:
+    """Outputs, last states and all gradients, in every configuration."""
+    T, B, D, H, L = (
+        data.draw(st.integers(1, most), label=name) for name, most in zip("TBDHL", (6, 4, 3, 4, 3), strict=True)
+    )
+    flags = {name: data.draw(st.booleans(), label=name) for name in ("bias", "batch_first", "bidirectional")}
+    layer = make(kind, D, H, L, **flags, dropout=0.5 if L > 1 else 0.0)
+    single = data.draw(st.booleans(), label="single")
+    batch = () if single else (B,)
+    shape = (T, D) if single else (B, T, D) if flags["batch_first"] else (T, B, D)
+    numbers = np.random.default_rng(T).normal(size=shape)
+    x = mg.as_tensor(np.asfortranarray(numbers) if data.draw(st.booleans(), label="columns first") else numbers)
+    x.requires_grad_(data.draw(st.booleans(), label="x varies"))
+    state = states(kind, L * (1 + flags["bidirectional"]), *batch, H)
+    variables = [*layer.parameters(), *(s.requires_grad_() for s in (state if kind == "LSTM" else [state]))]
+    lengths = None
+    if not single and data.draw(st.booleans(), label="lengths"):
+        lengths = np.array(data.draw(st.lists(st.integers(1, T), min_size=B, max_size=B), label="lengths"))
+    only = data.draw(st.sampled_from(["outputs", "final", "both"]), label="the loss reads")
+
+    def results() -> list[np.ndarray]:
+        mg.seed(0)  # for the dropout
+        outputs, final = layer(x, state, lengths)
+        finals = list(final) if kind == "LSTM" else [final]
+        read = {"outputs": [outputs], "final": finals, "both": [outputs, *finals]}[only]
+        loss = sum(mg.sum(mg.sin(3 * y) * y) for y in read)
+        wanted = variables + [x] * x.requires_grad
+        gradients = mg.grad(loss, wanted, allow_unused=True)
+        return [outputs.data, *parts(final), *[np.zeros(1) if g is None else g.data for g in gradients]]
+
+    as_one = results()
+    with mg.unrolled():
+        in_steps = results()
+    for one, steps in zip(as_one, in_steps, strict=True):
+        np.testing.assert_allclose(one, steps, rtol=1e-10, atol=1e-12)
+
+
+@every_kind
+def test_nan_in_the_input_reaches_what_it_reaches_step_by_step(kind: str) -> None:
+    layer = make(kind, D, H)
+    x = inputs.data.copy()
+    x[1, 2, 0] = np.nan
+    one, _ = layer(x)
+    with mg.unrolled():
+        steps, _ = layer(x)
+    np.testing.assert_array_equal(np.isnan(one.data), np.isnan(steps.data))
+    assert not np.isnan(one.data[:1]).any()
+    assert not np.isnan(one.data[:, [0, 1, 3, 4, 5]]).any()
+
+
+@every_kind
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_lower_precision_stays_what_it_is(kind: str, dtype: str) -> None:
+    layer = make(kind, D, H, L).to(dtype)
+    x = inputs.to(dtype)
+    outputs, _ = layer(x)
+    with mg.unrolled():
+        steps, _ = layer(x)
+    gradients = mg.grad(outputs.sum(), list(layer.parameters()))
+    assert {t.dtype for t in (outputs, *gradients)} == {np.dtype(dtype)}
+    np.testing.assert_allclose(outputs.data, steps.data, atol=3 * np.finfo(dtype).eps)
+
+
+@every_kind
+def test_two_forwards_before_a_backward_and_a_second_backward(kind: str) -> None:
+    layer = make(kind, D, H, L)
+    weights = list(layer.parameters())
+    first, second = (mg.sum(layer(k * inputs)[0]) for k in (1.0, 2.0))
+    alone = [mg.grad(mg.sum(layer(k * inputs)[0]), weights) for k in (1.0, 2.0)]
+    again = [mg.grad(loss, weights, retain_graph=True) for loss in (first, second, first, second)]
+    for gradients, expected in zip(again, alone + alone, strict=True):
+        for g, e in zip(gradients, expected, strict=True):
+            np.testing.assert_array_equal(g.data, e.data)
+
+
+@every_kind
+def test_read_only_inputs_are_left_alone(kind: str) -> None:
+    layer = make(kind, D, H, L)
+    x = inputs.data.copy()
+    x.flags.writeable = False
+    before = [x.copy(), *[p.data.copy() for p in layer.parameters()]]
+    leaf = mg.as_tensor(x, requires_grad=True)
+    layer(leaf)[0].sum().backward()
+    for now, then in zip([x, *[p.data for p in layer.parameters()]], before, strict=True):
+        np.testing.assert_array_equal(now, then)
 
 
 # ---- what is refused

@@ -1,31 +1,30 @@
-"""The equations of recurrent networks: one step of each, and the table that tells one from another.
+"""The equations of recurrent networks, one step of each, and the loop that runs a step over a sequence.
 
 A step is a plain function: what the input adds to the gates, the state and the recurrent weights, to the next
-state and the gates. `nn.recurrent` runs it over sequences.
+state and the gates. What is computed here step by step, `.recurrent` computes as one op.
 
     T steps   B batch   D input   H hidden   G H rows of the weights: H for each gate
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
-import minigrad as mg
-from minigrad import Tensor
+from ..backend import Array
+from ..graph import Tensor, scope
+from .elementwise import relu, sigmoid, tanh, where
+from .shapes import split, unstack
 
-from .module import Parameter
-
-__all__ = ["rnn_step", "lstm_step", "gru_step", "gru_step_chung"]
+__all__: list[str] = []  # no ops; what is public here is named in full: minigrad.ops.steps.lstm_step
 
 State: TypeAlias = tuple[Tensor, ...]  # (h,) or (h, c)
 Gates: TypeAlias = tuple[Tensor, ...]  # after their sigmoid or tanh, in the order of the weights
 
 
 def rnn_step(
-    x: Tensor, state: State, W: Tensor, nonlinearity: Callable[[Tensor], Tensor] = mg.tanh
+    x: Tensor, state: State, W: Tensor, nonlinearity: Callable[[Tensor], Tensor] = tanh
 ) -> tuple[State, Gates]:
     """One step of a vanilla recurrent network.
 
@@ -60,10 +59,10 @@ def lstm_step(x: Tensor, state: State, W: Tensor) -> tuple[State, Gates]:
         W: W_h transposed, of shape (H, 4 H).
     """
     h, c = state
-    i, f, g, o = mg.split(x + h @ W, 4, axis=-1)  # (B, 4 H) -> (B, H) each
-    i, f, g, o = mg.sigmoid(i), mg.sigmoid(f), mg.tanh(g), mg.sigmoid(o)
+    i, f, g, o = split(x + h @ W, 4, axis=-1)  # (B, 4 H) -> (B, H) each
+    i, f, g, o = sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
     c = f * c + i * g
-    return (o * mg.tanh(c), c), (i, f, g, o)
+    return (o * tanh(c), c), (i, f, g, o)
 
 
 def gru_step(x: Tensor, state: State, W: Tensor, b: Tensor | None = None) -> tuple[State, Gates]:
@@ -83,10 +82,10 @@ def gru_step(x: Tensor, state: State, W: Tensor, b: Tensor | None = None) -> tup
     (h,) = state
     H = h.shape[-1]
     recurrent = h @ W if b is None else h @ W + b  # (B, 3 H)
-    x_rz, x_n = mg.split(x, [2 * H], axis=-1)
-    h_rz, h_n = mg.split(recurrent, [2 * H], axis=-1)
-    r, z = mg.split(mg.sigmoid(x_rz + h_rz), 2, axis=-1)
-    n = mg.tanh(x_n + r * h_n)
+    x_rz, x_n = split(x, [2 * H], axis=-1)
+    h_rz, h_n = split(recurrent, [2 * H], axis=-1)
+    r, z = split(sigmoid(x_rz + h_rz), 2, axis=-1)
+    n = tanh(x_n + r * h_n)
     return (n + z * (h - n),), (r, z, n)
 
 
@@ -106,9 +105,9 @@ def gru_step_chung(x: Tensor, state: State, W_rz: Tensor, W_n: Tensor) -> tuple[
         W_rz, W_n: W_h transposed, of shapes (H, 2 H) and (H, H).
     """
     (h,) = state
-    x_rz, x_n = mg.split(x, [2 * h.shape[-1]], axis=-1)
-    r, z = mg.split(mg.sigmoid(x_rz + h @ W_rz), 2, axis=-1)
-    n = mg.tanh(x_n + (r * h) @ W_n)
+    x_rz, x_n = split(x, [2 * h.shape[-1]], axis=-1)
+    r, z = split(sigmoid(x_rz + h @ W_rz), 2, axis=-1)
+    n = tanh(x_n + (r * h) @ W_n)
     return (h + z * (n - h),), (r, z, n)
 
 
@@ -118,17 +117,22 @@ def gru_step_chung(x: Tensor, state: State, W_rz: Tensor, W_n: Tensor) -> tuple[
 class Weights(NamedTuple):
     """What one layer learns, as PyTorch keeps it."""
 
-    weight_ih: Parameter  # (G H, D)
-    weight_hh: Parameter  # (G H, H)
-    bias_ih: Parameter | None  # (G H,)
-    bias_hh: Parameter | None
+    weight_ih: Tensor  # (G H, D)
+    weight_hh: Tensor  # (G H, H)
+    bias_ih: Tensor | None = None  # (G H,)
+    bias_hh: Tensor | None = None
 
 
 def biases_joined(weights: Weights) -> tuple[Tensor | None, Tensor]:
-    """Both biases added to the input's product, which is one addition a sequence, not one a step."""
-    if weights.bias_ih is None:
-        return None, weights.weight_hh.T
-    return weights.bias_ih + weights.bias_hh, weights.weight_hh.T
+    """Both biases added to the input's product, and W_hh as a step takes it."""
+    return joined(weights.bias_ih, weights.bias_hh), weights.weight_hh.T
+
+
+def joined(b_ih: Tensor | None, b_hh: Tensor | None) -> Tensor | None:
+    """The sum of two biases, each of which may be missing."""
+    if b_ih is None or b_hh is None:
+        return b_hh if b_ih is None else b_ih
+    return b_ih + b_hh
 
 
 def biases_apart(weights: Weights) -> tuple[Tensor | None, Tensor, Tensor | None]:
@@ -139,8 +143,7 @@ def biases_apart(weights: Weights) -> tuple[Tensor | None, Tensor, Tensor | None
 def candidate_apart(weights: Weights) -> tuple[Tensor | None, Tensor, Tensor]:
     """The recurrent weights of the gates and of the candidate, for two products."""
     bias, W = biases_joined(weights)
-    H = W.shape[0]
-    W_rz, W_n = mg.split(W, [2 * H], axis=-1)
+    W_rz, W_n = split(W, [2 * W.shape[0]], axis=-1)
     return bias, W_rz, W_n
 
 
@@ -158,25 +161,44 @@ class Kind(NamedTuple):
         return len(self.gates) or 1
 
 
-ELMAN = {
+RNN = {
     "tanh": Kind(rnn_step, biases_joined, "h", ""),
-    "relu": Kind(partial(rnn_step, nonlinearity=mg.relu), biases_joined, "h", ""),
+    "relu": Kind(partial(rnn_step, nonlinearity=relu), biases_joined, "h", ""),
 }
-LONG_SHORT_TERM_MEMORY = Kind(lstm_step, biases_joined, "hc", "ifgo")
-GATED_UNIT = {
+LSTM = Kind(lstm_step, biases_joined, "hc", "ifgo")
+GRU = {
     "cudnn": Kind(gru_step, biases_apart, "h", "rzn"),
     "chung": Kind(gru_step_chung, candidate_apart, "h", "rzn"),
 }
 
 
-def chosen(kinds: dict[str, Kind], argument: str, value: str) -> Kind:
-    """The kind of a name; ValueError for another name."""
-    if value not in kinds:
-        raise ValueError(f"{argument}: expected {' or '.join(map(repr, kinds))}, got {value!r}")
-    return kinds[value]
+# ------------------------------------------------------------------------------------------------ a sequence of them
 
 
-def equations(step: Callable[..., Any]) -> str:
-    """The equations in a step's docstring: its indented lines."""
-    description, _, _ = (inspect.getdoc(step) or "").partition("Args:")
-    return inspect.cleandoc("\n".join(line for line in description.splitlines() if line.startswith("    ")))
+def run(
+    kind: Kind, x: Tensor, state: State, weights: Weights, reverse: bool, running: Array | None
+) -> tuple[list[tuple[Tensor, ...]], State]:
+    """Run the steps of a kind over a sequence, each with the product of its own input.
+
+    Args:
+        x: the inputs, of shape (T, B, D).
+        state: before the first step, each part of shape (B, H).
+        reverse: from the last step to the first.
+        running: where a sequence is not over yet, of shape (T, B, 1); elsewhere its state stays as it is, so that
+            its last state comes out at the end, and in reverse its first step finds the initial one. None: everywhere.
+
+    Returns:
+        (*state, *gates) after each step, in the order of x, and the state after the last step run.
+    """
+    bias, *recurrent = kind.prepare(weights)
+    trace = []
+    steps = list(enumerate(unstack(x)))
+    for t, x_t in reversed(steps) if reverse else steps:
+        with scope(f"t={t}"):
+            a = x_t @ weights.weight_ih.T  # (B, G H)
+            new, gates = kind.step(a if bias is None else a + bias, state, *recurrent)
+            if running is not None:
+                new = tuple(where(running[t], after, before) for after, before in zip(new, state, strict=True))
+            state = new
+        trace.append((*state, *gates))
+    return trace[::-1] if reverse else trace, state

@@ -1,0 +1,473 @@
+"""Whole sequences of recurrent networks, each as one op.
+
+What they compute stands in `.steps`, step by step: that is what they are tested against, what is differentiated twice,
+and what runs under `unrolled()`. Here it is computed in few large operations:
+
+- the product of all inputs is one, before the first step; so is each gradient of the weights, after the last;
+- sigmoid(a) is (1 + tanh(a / 2)) / 2, so that one tanh does for all gates, in place;
+- local derivatives need nothing that flows back, and so are worked out for a block of steps at a time.
+
+    T steps   B batch   D input   H hidden   G H rows of the weights: H for each gate   da the gradient of a
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from ..backend import Array, backend_of
+from ..creation import as_tensor
+from ..graph import Tensor
+from ..registry import op
+from . import steps
+from .shapes import stack
+
+BLOCK = 1 << 14  # the elements of a state that are worked on at a time, so that they stay in the processor's cache
+
+# ------------------------------------------------------------------------------------------------ what all share
+
+
+def _in_steps(kind: Callable[..., steps.Kind]) -> Callable[..., tuple[Tensor, ...]]:
+    """A whole sequence in smaller ops, called as the op is; `kind` is chosen by the op's own options."""
+
+    def sequence(*operands: Any, reverse: bool, running: Array | None, **options: Any) -> tuple[Tensor, ...]:
+        chosen = kind(**options)
+        given: list[Any] = [None if operand is None else as_tensor(operand) for operand in operands]
+        x, state, weights = given[0], given[1 : 1 + len(chosen.states)], given[1 + len(chosen.states) :]
+        trace, final = steps.run(chosen, x, tuple(state), steps.Weights(*weights), reverse, running)
+        return stack([h for h, *_ in trace]), *final
+
+    return sequence
+
+
+def _check(x: Array, state: Sequence[Array], W_ih: Array, W_hh: Array, biases: Sequence[Array | None], G: int) -> None:
+    """Raise ValueError unless all shapes fit; NumPy would stretch some that don't."""
+    D, H = (W.shape[-1] if W.ndim else 0 for W in (W_ih, W_hh))
+    if x.ndim != 3 or not len(x) or x.shape[-1] != D:
+        raise ValueError(f"expected x of shape (T, B, D), T at least 1 and D = {D} as in W_ih")
+    B = x.shape[1]
+    for s in state:
+        if s.shape != (B, H):
+            raise ValueError(f"expected a state of shape (B, H) = ({B}, {H}), got {s.shape}")
+    if W_ih.shape != (G * H, D) or W_hh.shape != (G * H, H):
+        raise ValueError(f"expected {G * H} rows in W_ih and W_hh, {G} for each of H = {H} units")
+    for b in biases:
+        if b is not None and b.shape != (G * H,):
+            raise ValueError(f"expected biases of shape ({G * H},), got {b.shape}")
+
+
+def _in_order(sequence: Array, reverse: bool) -> Array:
+    """A sequence in the order in which its steps run, and back."""
+    return sequence[::-1] if reverse else sequence
+
+
+def _over(xp: Any, running: Array | None, reverse: bool) -> Array | None:
+    """Where sequences are over, in the order in which the steps run: (T, B, 1)."""
+    return None if running is None else xp.logical_not(_in_order(running, reverse))
+
+
+def _inputs(xp: Any, x: Array, W_ih: Array, reverse: bool, *biases: Array | None) -> Array:
+    """What the inputs add to the gates, W x + b of all steps: (T, B, D) -> (T, B, G H)."""
+    T, B, D = x.shape
+    a = xp.matmul(_in_order(x, reverse).reshape(T * B, D), W_ih.T).reshape(T, B, len(W_ih))
+    for b in biases:
+        if b is not None:
+            a += b
+    return a
+
+
+def _columns(xp: Any, W: Array, T: int) -> Array:
+    """W transposed; in that order in memory too, where it is read often enough to pay for the copy."""
+    return xp.ascontiguousarray(W.T) if T > 1 else W.T
+
+
+def _history(xp: Any, T: int, state: Array) -> Array:
+    """Room for a state before the first step and after each: (T + 1, B, H)."""
+    history = xp.empty((T + 1, *state.shape), state.dtype)
+    history[0] = state
+    return history
+
+
+def _gates(a: Array, H: int) -> list[Array]:
+    """The gates of (..., G H), each (..., H), as views."""
+    return [a[..., k : k + H] for k in range(0, a.shape[-1], H)]
+
+
+def _blocks(T: int, size: int) -> Iterator[slice]:
+    """The steps in blocks of about BLOCK elements, `size` a step; the last block first, as gradients flow."""
+    n = max(1, BLOCK // max(1, size))
+    for end in range(T, 0, -n):
+        yield slice(max(0, end - n), end)
+
+
+def _backwards(block: slice, *arrays: Array) -> Iterator[tuple[Any, ...]]:
+    """The steps of a block from the last to the first: t, and each array there."""
+    return zip(reversed(range(block.start, block.stop)), *[a[::-1] for a in arrays], strict=True)
+
+
+def _sigmoid_slope(xp: Any, s: Array, out: Array) -> None:
+    """s (1 - s): the slope of the sigmoid where its value is s."""
+    xp.subtract(1, s, out=out)
+    xp.multiply(out, s, out=out)
+
+
+def _tanh_slope(xp: Any, y: Array, out: Array) -> None:
+    """1 - y^2: the slope of tanh where its value is y."""
+    xp.multiply(y, y, out=out)
+    xp.subtract(1, out, out=out)
+
+
+def _by_weights(da: Array, xs: Array) -> Array:
+    """The gradient of W where a = W x, of all steps together: (T, B, G H), (T, B, D) -> (G H, D)."""
+    return da.reshape(-1, da.shape[-1]).T @ xs.reshape(-1, xs.shape[-1])
+
+
+def _by_inputs(da: Array, W: Array) -> Array:
+    """The gradient of x where a = W x, of all steps together: (T, B, G H), (G H, D) -> (T, B, D)."""
+    return (da.reshape(-1, da.shape[-1]) @ W).reshape(*da.shape[:-1], W.shape[-1])
+
+
+def _by_bias(da: Array) -> Array:
+    """The gradient of b where a = W x + b, of all steps together: (T, B, G H) -> (G H,)."""
+    return da.reshape(-1, da.shape[-1]).sum(axis=0)
+
+
+# ------------------------------------------------------------------------------------------------ RNN
+
+
+def _rnn_back(
+    g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
+    nonlinearity: str, reverse: bool, running: Array | None, needs: tuple[bool, ...],
+) -> list[Array | None]:  # fmt: skip
+    xp, (hs,) = backend_of(x).xp, kept
+    over, dhs = _over(xp, running, reverse), _in_order(g[0], reverse)
+    dh, da = g[1].copy(), xp.empty_like(hs[1:])
+    for block in _blocks(len(x), dh.size):
+        h, slope = hs[1:][block], da[block]
+        if nonlinearity == "tanh":
+            _tanh_slope(xp, h, out=slope)
+        else:
+            slope[...] = h > 0
+        if over is not None:
+            xp.copyto(slope, 0, where=over[block])
+        for t, da_t, dh_t in _backwards(block, da[block], dhs[block]):
+            xp.add(dh, dh_t, out=dh)
+            stays = None if over is None else dh * over[t]
+            xp.multiply(da_t, dh, out=da_t)
+            xp.matmul(da_t, W_hh, out=dh)
+            if stays is not None:
+                xp.add(dh, stays, out=dh)
+    dx = _in_order(_by_inputs(da, W_ih), reverse) if needs[0] else None
+    db = _by_bias(da)
+    return [dx, dh, _by_weights(da, _in_order(x, reverse)), _by_weights(da, hs[:-1]), db, db]
+
+
+@op(
+    backward=_rnn_back,
+    steps=_in_steps(lambda nonlinearity: steps.RNN[nonlinearity]),
+    cases=lambda d: d.sequence_call(blocks=1, states=1, nonlinearity=d.one_of("tanh", "relu")),
+)
+def rnn(
+    xp: Any, x: Array, h: Array, W_ih: Array, W_hh: Array, b_ih: Array | None = None, b_hh: Array | None = None,
+    *, nonlinearity: str = "tanh", reverse: bool = False, running: Array | None = None, keep: list[Array],
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """A vanilla recurrent network over whole sequences; the equation stands with `minigrad.ops.steps.rnn_step`.
+
+    Args:
+        x: the inputs, of shape (T, B, D).
+        h: the state before the first step, of shape (B, H).
+        W_ih, W_hh: weights of shapes (H, D) and (H, H).
+        b_ih, b_hh: biases of shape (H,), or None.
+        nonlinearity: "tanh" or "relu".
+        reverse: from the last step to the first.
+        running: where a sequence is not over yet, of shape (T, B, 1): elsewhere its state stays. None: everywhere.
+
+    Returns:
+        h after each step, (T, B, H), in the order of x, and after the last that was run, (B, H).
+
+    Raises:
+        ValueError: shapes that are not these.
+    """
+    if nonlinearity not in steps.RNN:
+        raise ValueError(f"expected nonlinearity to be {' or '.join(map(repr, steps.RNN))}")
+    _check(x, [h], W_ih, W_hh, [b_ih, b_hh], G=1)
+    a, W, over = _inputs(xp, x, W_ih, reverse, b_ih, b_hh), _columns(xp, W_hh, len(x)), _over(xp, running, reverse)
+    hs = _history(xp, len(x), h)
+    for t, (a_t, h, h_next) in enumerate(zip(a, hs[:-1], hs[1:], strict=True)):
+        xp.matmul(h, W, out=h_next)
+        xp.add(h_next, a_t, out=h_next)
+        if nonlinearity == "tanh":
+            xp.tanh(h_next, out=h_next)
+        else:
+            xp.maximum(h_next, 0, out=h_next)
+        if over is not None:
+            xp.copyto(h_next, h, where=over[t])
+    keep += (hs,)
+    return _in_order(hs[1:], reverse), hs[-1].copy()
+
+
+# ------------------------------------------------------------------------------------------------ LSTM
+
+
+def _lstm_back(
+    g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
+    reverse: bool, running: Array | None, needs: tuple[bool, ...],
+) -> list[Array | None]:  # fmt: skip
+    xp, (gates, hs, cs) = backend_of(x).xp, kept
+    over, dhs = _over(xp, running, reverse), _in_order(g[0], reverse)
+    dh, dc, u = g[1].copy(), g[2].copy(), xp.empty_like(g[1])
+    (B, H), da = dh.shape, xp.empty_like(gates)
+    for block in _blocks(len(x), dh.size):
+        i, f, n, o = _gates(gates[block], H)  # n: the candidate
+        slopes, tanh_c, dc_by_dh = xp.empty_like(gates[block]), xp.tanh(cs[1:][block]), xp.empty_like(i)
+        by_i, by_f, by_n, by_o = _gates(slopes, H)
+        _sigmoid_slope(xp, gates[block], out=slopes)
+        _tanh_slope(xp, n, out=by_n)
+        for slope, factor in (by_i, n), (by_f, cs[:-1][block]), (by_n, i), (by_o, tanh_c):
+            xp.multiply(slope, factor, out=slope)
+        _tanh_slope(xp, tanh_c, out=dc_by_dh)
+        xp.multiply(dc_by_dh, o, out=dc_by_dh)
+        by_ifn, da_ifn = (a.reshape(-1, B, 4, H)[:, :, :3] for a in (slopes, da[block]))
+        da_o, dc_row = da[block][..., 3 * H :], dc[:, None]
+        each = _backwards(block, da[block], dhs[block], f, dc_by_dh, by_ifn, by_o, da_ifn, da_o)
+        for t, da_t, dh_t, f_t, dc_by_dh_t, by_ifn_t, by_o_t, da_ifn_t, da_o_t in each:
+            xp.add(dh, dh_t, out=dh)
+            stays = None if over is None else dh * over[t]
+            xp.multiply(dh, by_o_t, out=da_o_t)
+            xp.multiply(dh, dc_by_dh_t, out=u)
+            xp.add(dc, u, out=dc)
+            xp.multiply(dc_row, by_ifn_t, out=da_ifn_t)
+            xp.multiply(dc, f_t, out=dc)
+            xp.matmul(da_t, W_hh, out=dh)
+            if stays is not None:
+                xp.add(dh, stays, out=dh)
+    dx = _in_order(_by_inputs(da, W_ih), reverse) if needs[0] else None
+    db = _by_bias(da)
+    return [dx, dh, dc, _by_weights(da, _in_order(x, reverse)), _by_weights(da, hs[:-1]), db, db]
+
+
+@op(
+    backward=_lstm_back,
+    steps=_in_steps(lambda: steps.LSTM),
+    cases=lambda d: d.sequence_call(blocks=4, states=2),
+)
+def lstm(
+    xp: Any, x: Array, h: Array, c: Array, W_ih: Array, W_hh: Array, b_ih: Array | None = None,
+    b_hh: Array | None = None, *, reverse: bool = False, running: Array | None = None, keep: list[Array],
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """A long short-term memory over whole sequences; the equations stand with `minigrad.ops.steps.lstm_step`.
+
+    Args:
+        h, c: the state before the first step, each of shape (B, H).
+        W_ih, W_hh: weights of shapes (4 H, D) and (4 H, H), H rows for each of i, f, g, o.
+        b_ih, b_hh: biases of shape (4 H,), or None. The other arguments stand with `rnn`.
+
+    Returns:
+        h after each step, (T, B, H), in the order of x, and h and c after the last that was run, (B, H).
+
+    Raises:
+        ValueError: shapes that are not these.
+    """
+    _check(x, [h, c], W_ih, W_hh, [b_ih, b_hh], G=4)
+    gates, over = _inputs(xp, x, W_ih, reverse, b_ih, b_hh), _over(xp, running, reverse)
+    W, H = _columns(xp, W_hh, len(x)), h.shape[-1]
+    scale = xp.repeat(xp.asarray([0.5, 0.5, 1.0, 0.5], x.dtype), H)  # i f g o, of which g is a tanh
+    shift = 1 - scale
+    idle = xp.repeat(xp.asarray([0.0, 1.0, 0.0, 0.0], x.dtype), H)  # c' = 1 * c + 0 * 0, and all slopes are 0
+    hs, cs, p, u = _history(xp, len(x), h), _history(xp, len(x), c), xp.empty_like(gates[0]), xp.empty_like(h)
+    each = zip(gates, *_gates(gates, H), hs[:-1], hs[1:], cs[:-1], cs[1:], strict=True)
+    for t, (a, i, f, n, o, h, h_next, c, c_next) in enumerate(each):  # i, f, n, o are the four parts of a
+        xp.matmul(h, W, out=p)
+        xp.add(p, a, out=p)
+        xp.multiply(p, scale, out=p)
+        xp.tanh(p, out=p)
+        xp.multiply(p, scale, out=p)
+        xp.add(p, shift, out=a)
+        if over is not None:
+            xp.copyto(a, idle, where=over[t])
+        xp.multiply(i, n, out=u)
+        xp.multiply(f, c, out=c_next)
+        xp.add(c_next, u, out=c_next)
+        xp.tanh(c_next, out=u)
+        xp.multiply(o, u, out=h_next)
+        if over is not None:
+            xp.copyto(h_next, h, where=over[t])
+    keep += (
+        gates,
+        hs,
+        cs,
+    )
+    return _in_order(hs[1:], reverse), hs[-1].copy(), cs[-1].copy()
+
+
+# ------------------------------------------------------------------------------------------------ GRU
+
+
+def _gru_back(
+    g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any, reverse: bool, needs: tuple[bool, ...]
+) -> list[Array | None]:
+    xp, (gates, recurrent_n, hs) = backend_of(x).xp, kept
+    dhs, dh, u = _in_order(g[0], reverse), g[1].copy(), xp.empty_like(g[1])
+    (B, H), da, dp = dh.shape, xp.empty_like(gates), xp.empty_like(gates)  # dp: of what the state adds
+    for block in _blocks(len(x), dh.size):
+        r, z, n = _gates(gates[block], H)
+        slopes, v = xp.empty_like(gates[block]), xp.empty_like(r)
+        by_r, by_z, by_n = _gates(slopes, H)
+        _sigmoid_slope(xp, gates[block], out=slopes)
+        _tanh_slope(xp, n, out=by_n)
+        xp.multiply(by_r, recurrent_n[block], out=by_r)
+        xp.multiply(by_z, xp.subtract(hs[:-1][block], n, out=v), out=by_z)
+        xp.multiply(by_n, xp.subtract(1, z, out=v), out=by_n)
+        by_zn, da_zn = (a.reshape(-1, B, 3, H)[:, :, 1:] for a in (slopes, da[block]))
+        dp_rz, dp_n = dp[block][..., : 2 * H], dp[block][..., 2 * H :]
+        da_rz, da_r, da_n = da[block][..., : 2 * H], da[block][..., :H], da[block][..., 2 * H :]
+        each = _backwards(block, dhs[block], r, z, by_r, by_zn, da_r, da_rz, da_n, da_zn, dp[block], dp_rz, dp_n)
+        for _, dh_t, r_t, z_t, by_r_t, by_zn_t, da_r_t, da_rz_t, da_n_t, da_zn_t, dp_t, dp_rz_t, dp_n_t in each:
+            xp.add(dh, dh_t, out=dh)
+            xp.multiply(dh[:, None], by_zn_t, out=da_zn_t)
+            xp.multiply(da_n_t, by_r_t, out=da_r_t)
+            dp_rz_t[...] = da_rz_t
+            xp.multiply(da_n_t, r_t, out=dp_n_t)
+            xp.multiply(dh, z_t, out=u)
+            xp.matmul(dp_t, W_hh, out=dh)
+            xp.add(dh, u, out=dh)
+    dx = _in_order(_by_inputs(da, W_ih), reverse) if needs[0] else None
+    dW_ih, dW_hh = _by_weights(da, _in_order(x, reverse)), _by_weights(dp, hs[:-1])
+    return [dx, dh, dW_ih, dW_hh, _by_bias(da), _by_bias(dp)]
+
+
+@op(
+    backward=_gru_back,
+    steps=_in_steps(lambda: steps.GRU["cudnn"]),
+    cases=lambda d: d.sequence_call(blocks=3, states=1),
+)
+def gru(
+    xp: Any, x: Array, h: Array, W_ih: Array, W_hh: Array, b_ih: Array | None = None, b_hh: Array | None = None,
+    *, reverse: bool = False, running: Array | None = None, keep: list[Array],
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """A gated recurrent unit over whole sequences; the equations stand with `minigrad.ops.steps.gru_step`.
+
+    Args:
+        W_ih, W_hh: weights of shapes (3 H, D) and (3 H, H), H rows for each of r, z, n.
+        b_ih, b_hh: biases of shape (3 H,), or None. The other arguments, and what comes back, stand with `rnn`.
+
+    Raises:
+        ValueError: shapes that are not these.
+    """
+    _check(x, [h], W_ih, W_hh, [b_ih, b_hh], G=3)
+    gates, over = _inputs(xp, x, W_ih, reverse, b_ih), _over(xp, running, reverse)
+    W, H = _columns(xp, W_hh, len(x)), h.shape[-1]
+    hs, p, u = _history(xp, len(x), h), xp.empty_like(gates[0]), xp.empty_like(h)
+    recurrent_n = xp.empty_like(hs[1:])
+    for t, a in enumerate(gates):
+        (r, z, n), rz, h_next = _gates(a, H), a[:, : 2 * H], hs[t + 1]
+        xp.matmul(hs[t], W, out=p)
+        if b_hh is not None:
+            xp.add(p, b_hh, out=p)
+        recurrent_n[t] = p[:, 2 * H :]
+        xp.add(rz, p[:, : 2 * H], out=rz)
+        _sigmoid(xp, rz)
+        xp.multiply(r, recurrent_n[t], out=u)
+        xp.add(n, u, out=n)
+        xp.tanh(n, out=n)
+        if over is not None:
+            xp.copyto(z, 1, where=over[t])  # h' = n + 1 * (h - n), and all slopes are 0
+        xp.subtract(hs[t], n, out=u)
+        xp.multiply(z, u, out=u)
+        xp.add(n, u, out=h_next)
+        if over is not None:
+            xp.copyto(h_next, hs[t], where=over[t])  # not even rounded
+    keep += (
+        gates,
+        recurrent_n,
+        hs,
+    )
+    return _in_order(hs[1:], reverse), hs[-1].copy()
+
+
+def _gru_chung_back(
+    g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any, reverse: bool, needs: tuple[bool, ...]
+) -> list[Array | None]:
+    xp, (gates, hs) = backend_of(x).xp, kept
+    dhs, dh, u, drh = _in_order(g[0], reverse), g[1].copy(), xp.empty_like(g[1]), xp.empty_like(g[1])
+    (B, H), da = dh.shape, xp.empty_like(gates)
+    W_rz, W_n = W_hh[: 2 * H], W_hh[2 * H :]
+    for block in _blocks(len(x), dh.size):
+        r, z, n = _gates(gates[block], H)
+        slopes, v = xp.empty_like(gates[block]), xp.empty_like(r)
+        by_r, by_z, by_n = _gates(slopes, H)
+        _sigmoid_slope(xp, gates[block], out=slopes)
+        _tanh_slope(xp, n, out=by_n)
+        xp.multiply(by_r, hs[:-1][block], out=by_r)
+        xp.multiply(by_z, xp.subtract(n, hs[:-1][block], out=v), out=by_z)
+        xp.multiply(by_n, z, out=by_n)
+        xp.subtract(1, z, out=v)
+        by_zn, da_zn = (a.reshape(-1, B, 3, H)[:, :, 1:] for a in (slopes, da[block]))
+        da_r, _, da_n = _gates(da[block], H)
+        for k in reversed(range(len(slopes))):
+            xp.add(dh, dhs[block.start + k], out=dh)
+            xp.multiply(dh[:, None], by_zn[k], out=da_zn[k])
+            xp.matmul(da_n[k], W_n, out=drh)
+            xp.multiply(drh, by_r[k], out=da_r[k])
+            xp.multiply(dh, v[k], out=u)
+            xp.matmul(da[block.start + k][:, : 2 * H], W_rz, out=dh)
+            xp.add(dh, u, out=dh)
+            xp.multiply(drh, r[k], out=u)
+            xp.add(dh, u, out=dh)
+    dx = _in_order(_by_inputs(da, W_ih), reverse) if needs[0] else None
+    dW_rz = _by_weights(da[..., : 2 * H], hs[:-1])
+    dW_n = _by_weights(da[..., 2 * H :], gates[..., :H] * hs[:-1])
+    db = _by_bias(da)
+    return [dx, dh, _by_weights(da, _in_order(x, reverse)), xp.concatenate([dW_rz, dW_n]), db, db]
+
+
+@op(
+    backward=_gru_chung_back,
+    steps=_in_steps(lambda: steps.GRU["chung"]),
+    cases=lambda d: d.sequence_call(blocks=3, states=1),
+)
+def gru_chung(
+    xp: Any, x: Array, h: Array, W_ih: Array, W_hh: Array, b_ih: Array | None = None, b_hh: Array | None = None,
+    *, reverse: bool = False, running: Array | None = None, keep: list[Array],
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The lecture's gated recurrent unit over whole sequences: `minigrad.ops.steps.gru_step_chung`.
+
+    Args:
+        W_ih, W_hh: weights of shapes (3 H, D) and (3 H, H), H rows for each of r, z, n.
+        b_ih, b_hh: biases of shape (3 H,), or None. The other arguments, and what comes back, stand with `rnn`.
+
+    Raises:
+        ValueError: shapes that are not these.
+    """
+    _check(x, [h], W_ih, W_hh, [b_ih, b_hh], G=3)
+    gates, over = _inputs(xp, x, W_ih, reverse, b_ih, b_hh), _over(xp, running, reverse)
+    H = h.shape[-1]
+    W_rz, W_n = _columns(xp, W_hh[: 2 * H], len(x)), _columns(xp, W_hh[2 * H :], len(x))
+    hs, p, u, v = _history(xp, len(x), h), xp.empty_like(gates[0, :, : 2 * H]), xp.empty_like(h), xp.empty_like(h)
+    for t, a in enumerate(gates):
+        (r, z, n), rz, h_next = _gates(a, H), a[:, : 2 * H], hs[t + 1]
+        xp.matmul(hs[t], W_rz, out=p)
+        xp.add(rz, p, out=rz)
+        _sigmoid(xp, rz)
+        xp.multiply(r, hs[t], out=u)
+        xp.matmul(u, W_n, out=v)
+        xp.add(n, v, out=n)
+        xp.tanh(n, out=n)
+        if over is not None:
+            xp.copyto(z, 0, where=over[t])  # h' = h + 0 * (n - h), and all slopes are 0
+        xp.subtract(n, hs[t], out=u)
+        xp.multiply(z, u, out=u)
+        xp.add(hs[t], u, out=h_next)
+    keep += (
+        gates,
+        hs,
+    )
+    return _in_order(hs[1:], reverse), hs[-1].copy()
+
+
+def _sigmoid(xp: Any, a: Array) -> None:
+    """The sigmoid of a, in place."""
+    xp.multiply(a, 0.5, out=a)
+    xp.tanh(a, out=a)
+    xp.multiply(a, 0.5, out=a)
+    xp.add(a, 0.5, out=a)
