@@ -13,7 +13,7 @@ from typing import Any
 from .backend import add_at, backend_of
 from .creation import as_tensor
 from .graph import GraphError, Node, Tensor, recording, refuse_stale, written
-from .registry import Op, Part
+from .registry import Op, Part, Rule
 
 
 @contextlib.contextmanager
@@ -79,30 +79,37 @@ class Walk:
             refuse_stale(node, op)
         if type(g) is list:
             g = fill_in(g, node)
-        in_steps = self.create_graph and op.steps is not None
-        saved = saved_tensors(node, op) if self.create_graph and not in_steps else node.saved
-        for rule in node.rules:
-            if rule.position is not None:
-                parent = node.parents[rule.position]
-                if self.path is None or parent in self.path:
-                    gradient = op.gradient(rule, node, g, saved) if rule.extras else rule.formula(g, *rule.pick(saved))
-                    if gradient.shape != parent.shape or gradient.dtype is not parent.dtype:
-                        gradient = fit(gradient, parent, op)
-                    self.arrive(parent, gradient)
-            else:
-                results = gradients_in_steps(node, op, g) if in_steps else list(op.gradient(rule, node, g, saved))
-                if len(results) != len(node.parents):
-                    raise GraphError(
-                        f"{op.name}: backward gave {len(results)} gradients for {len(node.parents)} operands; "
-                        "it must give one for each, None where there is none"
-                    )
-                for parent, gradient in zip(node.parents, results, strict=True):
-                    if gradient is None or not isinstance(parent, Node) or not parent.varies:
-                        continue
-                    if self.path is None or parent in self.path:
-                        self.arrive(parent, fit(gradient, parent, op))
+        if self.create_graph and op.steps is not None:
+            self.arrive_at_all(node, op, gradients_in_steps(node, op, g))
+            rules: tuple[Rule, ...] = ()
+        else:
+            rules = node.rules
+        saved = saved_tensors(node, op) if self.create_graph and rules else node.saved
+        for rule in rules:
+            if rule.position is None:
+                self.arrive_at_all(node, op, list(op.gradient(rule, node, g, saved)))
+                continue
+            parent = node.parents[rule.position]
+            if self.path is None or parent in self.path:
+                gradient = op.gradient(rule, node, g, saved) if rule.extras else rule.formula(g, *rule.pick(saved))
+                if gradient.shape != parent.shape or gradient.dtype is not parent.dtype:
+                    gradient = fit(gradient, parent, op)
+                self.arrive(parent, gradient)
         if not self.retain_graph:
             node.saved = None
+
+    def arrive_at_all(self, node: Node, op: Op, gradients: list[Any]) -> None:
+        """Pass on the gradients of all operands, None where there is none."""
+        if len(gradients) != len(node.parents):
+            raise GraphError(
+                f"{op.name}: backward gave {len(gradients)} gradients for {len(node.parents)} operands; "
+                "it must give one for each, None where there is none"
+            )
+        for parent, gradient in zip(node.parents, gradients, strict=True):
+            if gradient is None or not isinstance(parent, Node) or not parent.varies:
+                continue
+            if self.path is None or parent in self.path:
+                self.arrive(parent, fit(gradient, parent, op))
 
     def arrive(self, node: Node, gradient: Any) -> None:
         """Add a gradient to what is pending at a node.
@@ -167,7 +174,7 @@ def saved_tensors(node: Node, op: Op) -> tuple[Any, ...]:
     return (*operands, out)  # places and the like
 
 
-def gradients_in_steps(node: Node, op: Op, g: list[Any]) -> list[Any]:
+def gradients_in_steps(node: Node, op: Op, g: Any) -> list[Any]:
     """The gradients of an op that stands for several, by its steps: a graph that can be differentiated in turn.
 
     The steps are taken again, on an alias of each operand: what one operand may owe to another is not the op's.
@@ -179,6 +186,7 @@ def gradients_in_steps(node: Node, op: Op, g: list[Any]) -> list[Any]:
         for array, parent in zip(node.saved, node.parents, strict=False)
     ]
     outputs = op.steps(*aliases, **node.metadata)
+    outputs, g = (outputs, g) if isinstance(g, list) else ([outputs], [g])
     wanted = [i for i, alias in enumerate(aliases) if isinstance(alias, Tensor) and alias.requires_grad]
     seeds = [part for out, part in zip(outputs, g, strict=True) if out.requires_grad]
     found = grad(

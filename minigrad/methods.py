@@ -402,7 +402,7 @@ class TensorMethods:
     def index_add(self, indices: Any, values: Any, *, axis: int = 0) -> "Tensor":
         return functions["index_add"](self, indices, values, axis=axis)
 
-    # ---- recurrent networks over a sequence
+    # ---- recurrent networks over a sequence, and a loss
 
     def rnn(self, *state_and_weights: Any, **options: Any) -> "tuple[Tensor, ...]":
         return cast("tuple[Tensor, ...]", functions["rnn"](self, *state_and_weights, **options))
@@ -415,3 +415,6 @@ class TensorMethods:
 
     def gru_chung(self, *state_and_weights: Any, **options: Any) -> "tuple[Tensor, ...]":
         return cast("tuple[Tensor, ...]", functions["gru_chung"](self, *state_and_weights, **options))
+
+    def cross_entropy(self, target: Any, *, axis: int = -1) -> "Tensor":
+        return functions["cross_entropy"](self, target, axis=axis)

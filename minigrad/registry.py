@@ -317,9 +317,14 @@ def short_way(op: Op, general: Callable[..., Any]) -> Callable[..., Any]:
     return unary if len(op.operands) == 1 else binary
 
 
-def in_arrays(steps: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Array, ...]]:
-    """A function that gives Tensors, as one that gives arrays."""
-    return lambda *args, **kwargs: tuple(out.data for out in steps(*args, **kwargs))
+def in_arrays(steps: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that gives a Tensor or several, as one that gives arrays."""
+
+    def reference(*args: Any, **kwargs: Any) -> Any:
+        out = steps(*args, **kwargs)
+        return out.data if isinstance(out, Tensor) else tuple(o.data for o in out)
+
+    return reference
 
 
 def op(

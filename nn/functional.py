@@ -5,7 +5,7 @@ Ids and targets are integer arrays or tensors, on any device. Where one lies out
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -257,9 +257,7 @@ def cross_entropy(input: Any, target: Any, *, ignore_index: int = -100, reductio
     >>> cross_entropy(as_tensor([[0.0, 0.0], [0.0, 9.0]]), np.array([0, -100]))
     Tensor(0.6931472, dtype=float32)
     """
-    logits = as_tensor(input)
-    log_probabilities = log_softmax(logits, dim=class_axis(logits))
-    return nll_loss(log_probabilities, target, ignore_index=ignore_index, reduction=reduction)
+    return likelihood_loss(mg.cross_entropy, as_tensor(input), target, ignore_index, reduction)
 
 
 def nll_loss(input: Any, target: Any, *, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
@@ -271,7 +269,18 @@ def nll_loss(input: Any, target: Any, *, ignore_index: int = -100, reduction: st
     >>> nll_loss(as_tensor([-3.0, -0.5]), 1)
     Tensor(0.5, dtype=float32)
     """
-    x = as_tensor(input)
+    return likelihood_loss(picked, as_tensor(input), target, ignore_index, reduction)
+
+
+def picked(x: Tensor, target: Array, *, axis: int) -> Tensor:
+    """-x at the target class."""
+    return -mg.squeeze(mg.take_along_axis(x, mg.expand_dims(target, axis), axis), axis=axis)
+
+
+def likelihood_loss(
+    loss_of: Callable[..., Tensor], x: Tensor, target: Any, ignore_index: int, reduction: str
+) -> Tensor:
+    """A loss of x and the target class at each place, over those whose target is not ignored."""
     axis = class_axis(x)
     V, shape = x.shape[axis], x.shape[:axis] + x.shape[axis + 1 :]
     target, kept = class_targets(target, V, ignore_index)
@@ -279,7 +288,7 @@ def nll_loss(input: Any, target: Any, *, ignore_index: int = -100, reduction: st
         raise ValueError(
             f"target: expected shape {shape}, input's {x.shape} without its class axis {axis}, got {target.shape}"
         )
-    loss = -mg.squeeze(mg.take_along_axis(x, mg.expand_dims(target, axis), axis), axis=axis)
+    loss = loss_of(x, target, axis=axis)
     if kept is None:
         return reduced(loss, target.size, reduction)
     return reduced(mg.where(kept, loss, 0.0), int(kept.sum()), reduction)

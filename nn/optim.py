@@ -300,10 +300,14 @@ class Adagrad(Optimizer):
     def update(self, theta: Array, g: Array, state: dict[str, Any], options: Options) -> None:
         """One step of one parameter."""
         lr = options["lr"] / (1 + (state["step"] - 1) * options["lr_decay"])
-        state["sum"] += g * g
-        scale = backend_of(theta).xp.sqrt(state["sum"])
+        xp = backend_of(theta).xp
+        change = xp.multiply(g, g, out=xp.empty_like(theta))
+        state["sum"] += change
+        scale = xp.sqrt(state["sum"], out=change)
         scale += options["eps"]
-        theta -= lr * g / scale
+        xp.divide(g, scale, out=change)
+        change *= lr
+        theta -= change
 
 
 class RMSprop(Optimizer):
@@ -405,10 +409,12 @@ class Adam(Optimizer):
         if options["amsgrad"]:
             largest = slot(state, "max_exp_avg_sq", theta)
             v = xp.maximum(largest, v, out=largest)
-        scale = xp.sqrt(v)
+        scale = xp.sqrt(v, out=xp.empty_like(theta))
         scale /= (1 - beta2**t) ** 0.5
         scale += options["eps"]
-        theta -= options["lr"] / (1 - beta1**t) * (m / scale)
+        xp.divide(m, scale, out=scale)
+        scale *= options["lr"] / (1 - beta1**t)
+        theta -= scale
 
 
 class AdamW(Adam):
@@ -497,7 +503,7 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> f
     """
     check_limit("clip_grad_norm_: max_norm", max_norm)
     clipped = with_gradients(parameters)
-    squares = [(param.grad.data.astype(np.float64) ** 2).sum() for param in clipped]
+    squares = [sum_of_squares(param.grad.data) for param in clipped]
     norm = math.sqrt(sum(squares))
     if not math.isfinite(norm):
         bad = [param for param, square in zip(clipped, squares, strict=True) if not math.isfinite(square)]
@@ -510,6 +516,12 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> f
         for param in clipped:
             param.grad = as_tensor(param.grad.data * (max_norm / (norm + 1e-6)))
     return norm
+
+
+def sum_of_squares(g: Array) -> float:
+    """The squares of all elements added up; in double precision where they are too large or too small for less."""
+    total = float(backend_of(g).xp.vdot(g, g))
+    return total if 1e-30 < total < math.inf else float((g.astype(np.float64) ** 2).sum())
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:

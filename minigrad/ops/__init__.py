@@ -10,6 +10,7 @@ from ..methods import functions
 from .devices import *
 from .elementwise import *
 from .indexing import *
+from .losses import *
 from .products import *
 from .recurrent import *
 from .reductions import *

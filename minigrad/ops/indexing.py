@@ -10,7 +10,7 @@ from ..graph import Tensor
 from ..registry import Part, op
 
 
-def _check_range(xp: Any, indices: Array, n: int) -> None:
+def check_range(xp: Any, indices: Array, n: int) -> None:
     """Out-of-range indices raise on every backend (CuPy's own functions wrap them silently)."""
     if xp is not np and indices.size and not (-n <= int(indices.min()) and int(indices.max()) < n):
         raise IndexError(f"indices must lie in [{-n}, {n}), got {int(indices.min())} to {int(indices.max())}")
@@ -23,7 +23,7 @@ def _check_index(xp: Any, index: Any, shape: tuple[int, ...]) -> None:
     axis = 0
     for item, axes in zip(items, takes, strict=True):
         if is_array(item) and item.dtype.kind != "b":
-            _check_range(xp, item, shape[axis])
+            check_range(xp, item, shape[axis])
         axis += len(shape) - sum(takes) if item is Ellipsis else axes
 
 
@@ -87,11 +87,11 @@ def take(xp: Any, x: Array, indices: Any, *, axis: int | None = None) -> Tensor:
         IndexError: an index outside [-n, n).
     """
     indices = xp.asarray(indices)
-    _check_range(xp, indices, x.size if axis is None else x.shape[axis])
+    check_range(xp, indices, x.size if axis is None else x.shape[axis])
     return xp.take(x, indices, axis=axis)
 
 
-def _grid(xp: Any, indices: Array, axis: int) -> tuple[Array, ...]:
+def grid(xp: Any, indices: Array, axis: int) -> tuple[Array, ...]:
     """The index that take_along_axis stands for."""
     axis %= indices.ndim
     grid = []
@@ -117,21 +117,21 @@ def take_along_axis(xp: Any, x: Array, indices: Array, axis: int) -> Tensor:
     Tensor([[2.],
             [3.]], dtype=float32)
     """
-    _check_range(xp, indices, x.shape[axis])
+    check_range(xp, indices, x.shape[axis])
     return xp.take_along_axis(x, indices, axis)
 
 
 @op(
     values=lambda g, indices, axis: take_along_axis(g, indices, axis),
     cases=lambda d: d.call(d.array((2, 4)), d.indices(3, (2, 4)), 0, 3),
-    reference=lambda values, indices, axis, n: _scattered(values, _grid(np, indices, axis), (n, values.shape[1])),
+    reference=lambda values, indices, axis, n: _scattered(values, grid(np, indices, axis), (n, values.shape[1])),
 )
 def scatter_along_axis(xp: Any, values: Array, indices: Array, axis: int, n: int) -> Tensor:
     """Zeros, of length n along `axis`, with values added at indices: the transpose of `take_along_axis`."""
     shape = list(values.shape)
     shape[axis] = n
     out = xp.zeros(shape, values.dtype)
-    add_at(out, _grid(xp, xp.broadcast_to(indices, values.shape), axis), values)
+    add_at(out, grid(xp, xp.broadcast_to(indices, values.shape), axis), values)
     return out
 
 
@@ -161,7 +161,7 @@ def index_add(xp: Any, x: Array, indices: Array, values: Array, *, axis: int = 0
     Tensor([0., 5.], dtype=float32)
     """
     indices = xp.asarray(indices)
-    _check_range(xp, indices, x.shape[axis])
+    check_range(xp, indices, x.shape[axis])
     out = x.copy()
     add_at(out, _along(indices, axis % x.ndim), values)
     return out

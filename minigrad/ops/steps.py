@@ -17,7 +17,7 @@ from ..graph import Tensor, scope
 from .elementwise import relu, sigmoid, tanh, where
 from .shapes import split, unstack
 
-__all__: list[str] = []  # no ops; what is public here is named in full: minigrad.ops.steps.lstm_step
+__all__ = ["rnn_step", "lstm_step", "gru_step", "gru_step_chung", "run"]
 
 State: TypeAlias = tuple[Tensor, ...]  # (h,) or (h, c)
 Gates: TypeAlias = tuple[Tensor, ...]  # after their sigmoid or tanh, in the order of the weights

@@ -1,0 +1,59 @@
+"""The loss that is worth an op of its own."""
+
+from typing import Any
+
+from ..backend import Array, backend_of
+from ..creation import as_tensor
+from ..graph import Tensor
+from ..registry import op
+from .indexing import check_range, grid, take_along_axis
+from .reductions import log_softmax
+from .shapes import expand_dims, squeeze
+
+
+def _in_steps(x: Any, target: Array, axis: int) -> Tensor:
+    log_probabilities = log_softmax(as_tensor(x), axis=axis)
+    return -squeeze(take_along_axis(log_probabilities, expand_dims(target, axis), axis), axis=axis)
+
+
+def _by_x(g: Array, kept: list[Array], target: Array, axis: int) -> Array:
+    (probabilities,) = kept
+    xp = backend_of(g).xp
+    dx = probabilities * xp.expand_dims(g, axis)
+    dx[grid(xp, xp.expand_dims(xp.asarray(target), axis), axis)] -= xp.expand_dims(g, axis)  # no element twice
+    return dx
+
+
+@op(
+    x=_by_x,
+    steps=_in_steps,
+    analytic=False,
+    cases=lambda d: d.call(
+        d.array(s := d.shape(1, 3, 1)),
+        d.indices(s[a := d.integer(0, len(s) - 1)], s[:a] + s[a + 1 :]) % s[a],
+        axis=a,
+    ),
+)
+def cross_entropy(xp: Any, x: Array, target: Any, *, axis: int = -1, keep: list[Array]) -> Tensor:
+    """-log(softmax(x)) of the target class of each place: exp(x) is computed once, and is all that is kept.
+
+    Args:
+        x: logits, with the classes along `axis`.
+        target: integers, of x's shape without `axis`.
+
+    Raises:
+        IndexError: a target outside 0..V-1, V classes.
+
+    >>> import minigrad as mg
+    >>> mg.cross_entropy(mg.tensor([[0.0, 0.0], [0.0, 9.0]]), [0, 1]).numpy().round(4)
+    array([0.6931, 0.0001], dtype=float32)
+    """
+    target = xp.expand_dims(xp.asarray(target), axis)
+    check_range(xp, target, x.shape[axis])
+    e = x - xp.max(x, axis=axis, keepdims=True)
+    of_target = xp.take_along_axis(e, target, axis)
+    xp.exp(e, out=e)
+    total = xp.sum(e, axis=axis, keepdims=True)
+    e /= total
+    keep += [e]
+    return xp.squeeze(xp.log(total) - of_target, axis=axis)
