@@ -87,11 +87,15 @@ class Walk:
         saved = saved_tensors(node, op) if self.create_graph and rules else node.saved
         for rule in rules:
             if rule.position is None:
-                self.arrive_at_all(node, op, list(op.gradient(rule, node, g, saved)))
+                self.arrive_at_all(node, op, list(op.gradient(rule, node, g, saved, self.retain_graph)))
                 continue
             parent = node.parents[rule.position]
             if self.path is None or parent in self.path:
-                gradient = op.gradient(rule, node, g, saved) if rule.extras else rule.formula(g, *rule.pick(saved))
+                gradient = (
+                    op.gradient(rule, node, g, saved, self.retain_graph)
+                    if rule.extras
+                    else rule.formula(g, *rule.pick(saved))
+                )
                 if gradient.shape != parent.shape or gradient.dtype is not parent.dtype:
                     gradient = fit(gradient, parent, op)
                 self.arrive(parent, gradient)

@@ -106,7 +106,10 @@ class Op:
         asked = tuple(inspect.signature(formula).parameters)[1:]  # the first is g
         reads = tuple(name for name in asked if name in self.places)
         extras = asked[len(reads) :]
-        known = (*self.metadata, *(("shapes", "needs") if position is None else (f"{self.operands[position]}_shape",)))
+        known = (
+            *self.metadata,
+            *(("shapes", "needs", "retained") if position is None else (f"{self.operands[position]}_shape",)),
+        )
         if not set(extras) <= set(known):
             raise TypeError(
                 f"op {self.name}: a gradient formula asks for {asked}; after g it may ask for any of "
@@ -135,13 +138,14 @@ class Op:
                 self._plans[needs] = plan
         return plan
 
-    def gradient(self, rule: Rule, node: Node, g: Any, saved: tuple[Any, ...]) -> Any:
+    def gradient(self, rule: Rule, node: Node, g: Any, saved: tuple[Any, ...], retained: bool) -> Any:
         """A rule's result at one of this op's nodes, for the gradient `g` of the node's output."""
         if not rule.extras:
             return rule.formula(g, *rule.pick(saved))
         known = dict(node.metadata)
         if rule.position is None:
             known["shapes"] = tuple([getattr(parent, "shape", ()) for parent in node.parents])
+            known["retained"] = retained
             known["needs"] = tuple([isinstance(parent, Node) and parent.varies for parent in node.parents])
         else:
             known[f"{self.operands[rule.position]}_shape"] = node.parents[rule.position].shape
@@ -206,7 +210,7 @@ class Op:
 
         Its errors name the op and what it was given.
         """
-        xp = common_backend(arrays).xp
+        xp = np if type(arrays[0]) is np.ndarray else common_backend(arrays).xp
         try:
             if self.keeps:
                 return self.forward(xp, *arrays, **metadata, keep=kept)

@@ -207,7 +207,7 @@ class RecurrentLayers(Recurrent):
         if single:
             x, state = x[:, None], tuple(s[:, None] for s in state)
         x = kept(mg.swapaxes(x, 0, 1) if time else x)  # (T, B, D)
-        initials = zip(*[mg.unstack(s) for s in state], strict=True)  # for each direction (h,) or (h, c)
+        initials = zip(*map(rows, state), strict=True)  # for each direction (h,) or (h, c)
         finals, gates = [], []
         for k in range(self.num_layers):
             if k:
@@ -253,6 +253,11 @@ class RecurrentLayers(Recurrent):
                 mend = "" if n else "; leave empty sequences out of the batch"
                 raise ValueError(f"{name}: expected lengths in 1..T, T = {T}, got {n} for sequence {i}{mend}")
         return np.arange(T)[:, None, None] < steps[:, None]
+
+
+def rows(state: Tensor) -> Any:
+    """A part of the state for each direction of each layer; no op where none is needed."""
+    return mg.unstack(state) if state.requires_grad else map(as_tensor, state.data)
 
 
 def bare(state: State) -> Any:

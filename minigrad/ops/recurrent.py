@@ -22,7 +22,7 @@ from ..registry import op
 from . import steps
 from .shapes import stack
 
-BLOCK = 1 << 14  # the elements of a state that are worked on at a time, so that they stay in the processor's cache
+BLOCK = 1 << 14  # elements of a state that are worked on at a time, so that they stay in the processor's cache
 
 # ------------------------------------------------------------------------------------------------ what all share
 
@@ -81,11 +81,29 @@ def _columns(xp: Any, W: Array, T: int) -> Array:
     return xp.ascontiguousarray(W.T) if T > 1 else W.T
 
 
-def _history(xp: Any, T: int, state: Array) -> Array:
-    """Room for a state before the first step and after each: (T + 1, B, H)."""
-    history = xp.empty((T + 1, *state.shape), state.dtype)
-    history[0] = state
-    return history
+def _histories(xp: Any, T: int, *states: Array) -> Array:
+    """Room for states before the first step and after each, (T + 1, B, H) for every one.
+
+    In one piece of memory, which the system hands out faster than several of its size together.
+    """
+    histories = xp.empty((len(states), T + 1, *states[0].shape), states[0].dtype)
+    for history, state in zip(histories, states, strict=True):
+        history[0] = state
+    return histories
+
+
+def _by_row(a: Array, G: int) -> Array:
+    """Steps as products give and take them, (T, B, G H), seen gate by gate: (T, G, B, H)."""
+    T, B, GH = a.shape
+    return a.reshape(T, B, G, GH // G).swapaxes(1, 2)
+
+
+def _by_gate(a: Array, G: int) -> Array:
+    """The memory of (T, B, G H) for other values: (T, G, B, H) with each gate in one piece, as what runs through them
+    is twice as fast then.
+    """
+    T, B, GH = a.shape
+    return a.reshape(T, G, B, GH // G)
 
 
 def _gates(a: Array, H: int) -> list[Array]:
@@ -93,11 +111,15 @@ def _gates(a: Array, H: int) -> list[Array]:
     return [a[..., k : k + H] for k in range(0, a.shape[-1], H)]
 
 
-def _blocks(T: int, size: int) -> Iterator[slice]:
-    """The steps in blocks of about BLOCK elements, `size` a step; the last block first, as gradients flow."""
-    n = max(1, BLOCK // max(1, size))
+def _blocks(state: Array, T: int) -> Iterator[slice]:
+    """T steps in blocks of about BLOCK elements of a state; the last block first, as gradients flow."""
+    n = _steps_at_once(state)
     for end in range(T, 0, -n):
         yield slice(max(0, end - n), end)
+
+
+def _steps_at_once(state: Array) -> int:
+    return max(1, BLOCK // max(1, state.size))
 
 
 def _backwards(block: slice, *arrays: Array) -> Iterator[tuple[Any, ...]]:
@@ -142,7 +164,7 @@ def _rnn_back(
     xp, (hs,) = backend_of(x).xp, kept
     over, dhs = _over(xp, running, reverse), _in_order(g[0], reverse)
     dh, da = g[1].copy(), xp.empty_like(hs[1:])
-    for block in _blocks(len(x), dh.size):
+    for block in _blocks(dh, len(x)):
         h, slope = hs[1:][block], da[block]
         if nonlinearity == "tanh":
             _tanh_slope(xp, h, out=slope)
@@ -192,7 +214,7 @@ def rnn(
         raise ValueError(f"expected nonlinearity to be {' or '.join(map(repr, steps.RNN))}")
     _check(x, [h], W_ih, W_hh, [b_ih, b_hh], G=1)
     a, W, over = _inputs(xp, x, W_ih, reverse, b_ih, b_hh), _columns(xp, W_hh, len(x)), _over(xp, running, reverse)
-    hs = _history(xp, len(x), h)
+    (hs,) = _histories(xp, len(x), h)
     for t, (a_t, h, h_next) in enumerate(zip(a, hs[:-1], hs[1:], strict=True)):
         xp.matmul(h, W, out=h_next)
         xp.add(h_next, a_t, out=h_next)
@@ -211,33 +233,35 @@ def rnn(
 
 def _lstm_back(
     g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
-    reverse: bool, running: Array | None, needs: tuple[bool, ...],
+    reverse: bool, running: Array | None, needs: tuple[bool, ...], retained: bool,
 ) -> list[Array | None]:  # fmt: skip
-    xp, (gates, hs, cs) = backend_of(x).xp, kept
+    xp, (memory, hs, cs) = backend_of(x).xp, kept
     over, dhs = _over(xp, running, reverse), _in_order(g[0], reverse)
     dh, dc, u = g[1].copy(), g[2].copy(), xp.empty_like(g[1])
-    (B, H), da = dh.shape, xp.empty_like(gates)
-    for block in _blocks(len(x), dh.size):
-        i, f, n, o = _gates(gates[block], H)  # n: the candidate
-        slopes, tanh_c, dc_by_dh = xp.empty_like(gates[block]), xp.tanh(cs[1:][block]), xp.empty_like(i)
-        by_i, by_f, by_n, by_o = _gates(slopes, H)
+    da = xp.empty_like(memory) if retained else memory  # in place of the gates where nobody reads them again
+    gates, da_gates = _by_gate(memory, 4), _by_row(da, 4)  # (T, 4, B, H)
+    room = xp.empty_like(gates[: _steps_at_once(dh)]), xp.empty_like(dhs[: _steps_at_once(dh)])
+    for block in _blocks(dh, len(x)):
+        i, f, n, o = gates[block].swapaxes(0, 1)  # n: the candidate
+        slopes, by_dh = (a[: len(i)] for a in room)  # dh, dc by i, f, n, o;  dc by dh
+        by_i, by_f, by_n, by_o = slopes.swapaxes(0, 1)
         _sigmoid_slope(xp, gates[block], out=slopes)
         _tanh_slope(xp, n, out=by_n)
-        for slope, factor in (by_i, n), (by_f, cs[:-1][block]), (by_n, i), (by_o, tanh_c):
+        xp.tanh(cs[1:][block], out=by_dh)
+        for slope, factor in (by_i, n), (by_f, cs[:-1][block]), (by_n, i), (by_o, by_dh):
             xp.multiply(slope, factor, out=slope)
-        _tanh_slope(xp, tanh_c, out=dc_by_dh)
-        xp.multiply(dc_by_dh, o, out=dc_by_dh)
-        by_ifn, da_ifn = (a.reshape(-1, B, 4, H)[:, :, :3] for a in (slopes, da[block]))
-        da_o, dc_row = da[block][..., 3 * H :], dc[:, None]
-        each = _backwards(block, da[block], dhs[block], f, dc_by_dh, by_ifn, by_o, da_ifn, da_o)
-        for t, da_t, dh_t, f_t, dc_by_dh_t, by_ifn_t, by_o_t, da_ifn_t, da_o_t in each:
+        _tanh_slope(xp, by_dh, out=by_dh)
+        xp.multiply(by_dh, o, out=by_dh)
+        each = block, da[block], dhs[block], f, by_dh, slopes[:, :3], by_o, da_gates[block, :3], da_gates[block, 3]
+        for t, da_t, dh_t, f_t, by_dh_t, by_dc, by_o_t, da_ifn, da_o in _backwards(*each):
             xp.add(dh, dh_t, out=dh)
             stays = None if over is None else dh * over[t]
-            xp.multiply(dh, by_o_t, out=da_o_t)
-            xp.multiply(dh, dc_by_dh_t, out=u)
+            xp.multiply(dh, by_dh_t, out=u)
             xp.add(dc, u, out=dc)
-            xp.multiply(dc_row, by_ifn_t, out=da_ifn_t)
-            xp.multiply(dc, f_t, out=dc)
+            xp.multiply(dc, f_t, out=u)
+            xp.multiply(dc, by_dc, out=da_ifn)  # from here on f may be overwritten
+            xp.multiply(dh, by_o_t, out=da_o)
+            dc, u = u, dc
             xp.matmul(da_t, W_hh, out=dh)
             if stays is not None:
                 xp.add(dh, stays, out=dh)
@@ -269,22 +293,24 @@ def lstm(
         ValueError: shapes that are not these.
     """
     _check(x, [h, c], W_ih, W_hh, [b_ih, b_hh], G=4)
-    gates, over = _inputs(xp, x, W_ih, reverse, b_ih, b_hh), _over(xp, running, reverse)
-    W, H = _columns(xp, W_hh, len(x)), h.shape[-1]
-    scale = xp.repeat(xp.asarray([0.5, 0.5, 1.0, 0.5], x.dtype), H)  # i f g o, of which g is a tanh
+    a, W, over = _inputs(xp, x, W_ih, reverse, b_ih, b_hh), _columns(xp, W_hh, len(x)), _over(xp, running, reverse)
+    scale = xp.full((4, *h.shape), 0.5, x.dtype)  # sigmoid(a) = tanh(a / 2) / 2 + 1 / 2
+    scale[2] = 1.0  # of i, f, n, o it is n that is a tanh
     shift = 1 - scale
-    idle = xp.repeat(xp.asarray([0.0, 1.0, 0.0, 0.0], x.dtype), H)  # c' = 1 * c + 0 * 0, and all slopes are 0
-    hs, cs, p, u = _history(xp, len(x), h), _history(xp, len(x), c), xp.empty_like(gates[0]), xp.empty_like(h)
-    each = zip(gates, *_gates(gates, H), hs[:-1], hs[1:], cs[:-1], cs[1:], strict=True)
-    for t, (a, i, f, n, o, h, h_next, c, c_next) in enumerate(each):  # i, f, n, o are the four parts of a
-        xp.matmul(h, W, out=p)
-        xp.add(p, a, out=p)
-        xp.multiply(p, scale, out=p)
-        xp.tanh(p, out=p)
-        xp.multiply(p, scale, out=p)
-        xp.add(p, shift, out=a)
+    idle = xp.asarray([0.0, 1.0, 0.0, 0.0], x.dtype).reshape(4, 1, 1)  # c' = 1 * c + 0 * 0, and all slopes are 0
+    (hs, cs), p = _histories(xp, len(x), h, c), xp.empty_like(a[:1])
+    p_gates, q, u = _by_row(p, 4)[0], xp.empty_like(_by_gate(p, 4)[0]), xp.empty_like(h)
+    each = zip(_by_row(a, 4), _by_gate(a, 4), hs[:-1], hs[1:], cs[:-1], cs[1:], strict=True)
+    for t, (a_t, gates, h, h_next, c, c_next) in enumerate(each):
+        i, f, n, o = gates
+        xp.matmul(h, W, out=p[0])
+        xp.add(p_gates, a_t, out=q)  # (B, 4 H) -> (4, B, H)
+        xp.multiply(q, scale, out=q)
+        xp.tanh(q, out=q)
+        xp.multiply(q, scale, out=q)
+        xp.add(q, shift, out=gates)  # where a_t was
         if over is not None:
-            xp.copyto(a, idle, where=over[t])
+            xp.copyto(gates, idle, where=over[t])
         xp.multiply(i, n, out=u)
         xp.multiply(f, c, out=c_next)
         xp.add(c_next, u, out=c_next)
@@ -292,11 +318,7 @@ def lstm(
         xp.multiply(o, u, out=h_next)
         if over is not None:
             xp.copyto(h_next, h, where=over[t])
-    keep += (
-        gates,
-        hs,
-        cs,
-    )
+    keep += a, hs, cs
     return _in_order(hs[1:], reverse), hs[-1].copy(), cs[-1].copy()
 
 
@@ -309,7 +331,7 @@ def _gru_back(
     xp, (gates, recurrent_n, hs) = backend_of(x).xp, kept
     dhs, dh, u = _in_order(g[0], reverse), g[1].copy(), xp.empty_like(g[1])
     (B, H), da, dp = dh.shape, xp.empty_like(gates), xp.empty_like(gates)  # dp: of what the state adds
-    for block in _blocks(len(x), dh.size):
+    for block in _blocks(dh, len(x)):
         r, z, n = _gates(gates[block], H)
         slopes, v = xp.empty_like(gates[block]), xp.empty_like(r)
         by_r, by_z, by_n = _gates(slopes, H)
@@ -357,7 +379,7 @@ def gru(
     _check(x, [h], W_ih, W_hh, [b_ih, b_hh], G=3)
     gates, over = _inputs(xp, x, W_ih, reverse, b_ih), _over(xp, running, reverse)
     W, H = _columns(xp, W_hh, len(x)), h.shape[-1]
-    hs, p, u = _history(xp, len(x), h), xp.empty_like(gates[0]), xp.empty_like(h)
+    (hs,), p, u = _histories(xp, len(x), h), xp.empty_like(gates[0]), xp.empty_like(h)
     recurrent_n = xp.empty_like(hs[1:])
     for t, a in enumerate(gates):
         (r, z, n), rz, h_next = _gates(a, H), a[:, : 2 * H], hs[t + 1]
@@ -392,7 +414,7 @@ def _gru_chung_back(
     dhs, dh, u, drh = _in_order(g[0], reverse), g[1].copy(), xp.empty_like(g[1]), xp.empty_like(g[1])
     (B, H), da = dh.shape, xp.empty_like(gates)
     W_rz, W_n = W_hh[: 2 * H], W_hh[2 * H :]
-    for block in _blocks(len(x), dh.size):
+    for block in _blocks(dh, len(x)):
         r, z, n = _gates(gates[block], H)
         slopes, v = xp.empty_like(gates[block]), xp.empty_like(r)
         by_r, by_z, by_n = _gates(slopes, H)
@@ -443,7 +465,7 @@ def gru_chung(
     gates, over = _inputs(xp, x, W_ih, reverse, b_ih, b_hh), _over(xp, running, reverse)
     H = h.shape[-1]
     W_rz, W_n = _columns(xp, W_hh[: 2 * H], len(x)), _columns(xp, W_hh[2 * H :], len(x))
-    hs, p, u, v = _history(xp, len(x), h), xp.empty_like(gates[0, :, : 2 * H]), xp.empty_like(h), xp.empty_like(h)
+    (hs,), p, u, v = _histories(xp, len(x), h), xp.empty_like(gates[0, :, : 2 * H]), xp.empty_like(h), xp.empty_like(h)
     for t, a in enumerate(gates):
         (r, z, n), rz, h_next = _gates(a, H), a[:, : 2 * H], hs[t + 1]
         xp.matmul(hs[t], W_rz, out=p)
