@@ -2,11 +2,11 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: help demo test lint format bench docs linkcheck clean
+.PHONY: help demo test lint format bench bench-quick docs linkcheck clean
 .NOTPARALLEL:
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/.stamp-demos  ## train a character model on Python's own sources, into runs/
 	$(PY) -m demos.char_lm
@@ -23,9 +23,13 @@ format: .venv/.stamp-dev  ## mend what ruff can mend
 	$(PY) -m ruff check --fix
 	$(PY) -m ruff format
 
-bench: .venv/.stamp-bench  ## speed and memory, against PyTorch
+bench: .venv/.stamp-bench  ## speed and memory against PyTorch, into benchmarks/: half an hour
+	$(PY) -m benchmarks
 	$(PY) -m benchmarks.eager
 	$(PY) -m benchmarks.memory
+
+bench-quick: .venv/.stamp-bench  ## a part of it, in five minutes; keeps nothing
+	$(PY) -m benchmarks --quick
 
 docs: .venv/.stamp-docs  ## the documentation, into docs/_build; a broken reference is an error
 	$(PY) -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html

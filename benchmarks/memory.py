@@ -83,6 +83,17 @@ def with_nn() -> Callable[[Ids, Ids], float]:
     return step
 
 
+def peak(reset: bool = False) -> int:
+    """The most bytes there ever were, or since a reset; where the system can't reset it, the peak is the process's."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resident()
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024  # "VmHWM:    1234 kB"
+
+
 STEPS = {"op by op": op_by_op, "nn": with_nn}
 
 

@@ -66,17 +66,36 @@ def test_memory_that_moves_by_more_than_two_percent_is_a_failure(
     assert f"{late - 100:+.1f}%" in capsys.readouterr().out
 
 
-def test_turns_alternate_and_run_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("one_thread", [True, False])
+def test_turns_alternate_on_one_thread_or_on_the_libraries_own_choice(
+    monkeypatch: pytest.MonkeyPatch, one_thread: bool
+) -> None:
     calls = []
 
     class Finished:
         stdout = json.dumps({"seconds": 1.0})
 
     def run(command: list[str], env: dict[str, str], **rest: object) -> Finished:
-        calls.append((command[-1], env["OMP_NUM_THREADS"]))
+        calls.append((command[-2:], env.get("OMP_NUM_THREADS")))
         return Finished()
 
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.setattr(turns.subprocess, "run", run)
-    measured = turns.take_turns("benchmarks.eager", ["a", "b"], rounds=2)
-    assert calls == [("a", "1"), ("b", "1"), ("a", "1"), ("b", "1")]
+    measured = turns.take_turns("benchmarks.eager", ["a", "b"], 2, "work", one_thread=one_thread)
+    threads = "1" if one_thread else None
+    assert calls == [(["a", "work"], threads), (["b", "work"], threads)] * 2
     assert measured == {"a": [{"seconds": 1.0}] * 2, "b": [{"seconds": 1.0}] * 2}
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [([0.1, 0.0, 0.1], [0, 1]), ([0.1, 0.9, 0.1], [0, 2]), ([0.9, 0.7, 0.8, 0.1, 0.0], [1, 3])],
+)
+def test_disturbed_turns_are_taken_again_but_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch, others: list[float], expected: list[int]
+) -> None:
+    printed = (json.dumps({"turn": i, "others": busy}) for i, busy in enumerate(others))
+    finished = type("Finished", (), {"stdout": property(lambda self: next(printed))})
+    monkeypatch.setattr(turns.subprocess, "run", lambda *command, **rest: finished())
+    measured = turns.take_turns("benchmarks.measure", ["a"], rounds=2)
+    assert sorted(figures["turn"] for figures in measured["a"]) == expected
