@@ -180,7 +180,7 @@ def train_parser() -> argparse.ArgumentParser:
     add("--embedding", type=count, default=64, help="size of a character's vector (%(default)s)")
     add("--one-hot", action="store_true", help="characters as one-hot vectors, as in the lecture")
     add("--dropout", type=float, default=0.0, help="a probability (%(default)s)")
-    add("--chunk", type=int, default=64, help="T, the steps of truncated BPTT (%(default)s)")
+    add("--chunk", type=int, default=32, help="T, the steps of truncated BPTT (%(default)s)")
     add("--streams", type=int, default=32, help="B, the parallel streams (%(default)s)")
     add("--lr", type=float, default=4e-3, help="Adam's learning rate, the highest (%(default)s)")
     add("--schedule", choices=SCHEDULES, default="cosine", help="of the learning rate (%(default)s)")

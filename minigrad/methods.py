@@ -57,7 +57,7 @@ class TensorMethods:
     @property
     def T(self) -> "Tensor":
         """The axes in reverse: a matrix transposed."""
-        return self.transpose()
+        return cast("Tensor", functions["transpose"](self))
 
     def item(self) -> Any:
         """The only element, as a Python number."""

@@ -22,6 +22,8 @@ from .operands import alike, as_array, common_backend, describe, follow, settle
 P = ParamSpec("P")
 R = TypeVar("R")
 
+MANY = 8  # operands of a variadic op
+
 OPS: dict[str, "Op"] = {}  # every op by its name: what methods, the walk, tests and drawings look up
 
 
@@ -134,7 +136,7 @@ class Op:
             names = (self.variadic,) * len(needs) if self.variadic else self.operands
             operands = [name in read or self.steps is not None for name in names]  # all, to take the steps again
             plan = rules, (*operands, not read.isdisjoint(("out", "kept")))
-            if not self.variadic:  # which would have no end of them
+            if len(needs) <= MANY:  # there is no end of calls with more
                 self._plans[needs] = plan
         return plan
 
@@ -274,9 +276,12 @@ def short_way(op: Op, general: Callable[..., Any]) -> Callable[..., Any]:
 
     Whatever else comes, an error too, goes the general way.
     """
-    if op.metadata or op.defaults or op.variadic or op.rules[0].position is None or len(op.operands) > 2:
+    if op.variadic or op.keeps or op.rules[0].position is None or len(op.operands) > 2:
         return general
-    forward, errors = op.forward, (ValueError, TypeError, IndexError)
+    if set(op.defaults) != set(op.metadata):  # all that is no operand may be left out, and no operand may be
+        return general
+    presets, errors = op.presets, (ValueError, TypeError, IndexError)
+    forward = functools.partial(op.forward, **presets) if presets else op.forward
     plans = {needs: op.plan(needs) for needs in itertools.product((False, True), repeat=len(op.operands))}
 
     def unary(x: Any, /) -> Any:
@@ -295,7 +300,7 @@ def short_way(op: Op, general: Callable[..., Any]) -> Callable[..., Any]:
             return Tensor(out)
         rules, (keep_x, keep_out) = plans[True,]
         saved = (a if keep_x else None, out if keep_out else None)
-        return Tensor(out, new_node(op, (node,), {}, rules, saved, out.shape, out.dtype))
+        return Tensor(out, new_node(op, (node,), presets, rules, saved, out.shape, out.dtype))
 
     def binary(x: Any, y: Any, /) -> Any:
         if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
@@ -316,9 +321,18 @@ def short_way(op: Op, general: Callable[..., Any]) -> Callable[..., Any]:
         rules, (keep_x, keep_y, keep_out) = plans[x_node is not None, y_node is not None]
         saved = (a if keep_x else None, b if keep_y else None, out if keep_out else None)
         parents = (x_node or x.graph_node(), y_node or y.graph_node())
-        return Tensor(out, new_node(op, parents, {}, rules, saved, out.shape, out.dtype))
+        return Tensor(out, new_node(op, parents, presets, rules, saved, out.shape, out.dtype))
 
-    return unary if len(op.operands) == 1 else binary
+    short = unary if len(op.operands) == 1 else binary
+    if not presets:
+        return short
+
+    def with_presets(*args: Any, **kwargs: Any) -> Any:
+        if len(args) == len(op.operands) and all([value is presets.get(name, op) for name, value in kwargs.items()]):
+            return short(*args)
+        return general(*args, **kwargs)
+
+    return with_presets
 
 
 def in_arrays(steps: Callable[..., Any]) -> Callable[..., Any]:
@@ -353,8 +367,9 @@ def op(
 
     Args:
         backward: in place of formulas by name, one that gives a list with the gradient of each operand (None
-            for none). It may ask for the operands' `shapes` and which of them it `needs`. Every positional
-            parameter is an operand then.
+            for none). It may ask for the operands' `shapes`, for which of them it is wanted (`needs`), and whether
+            the graph is `retained`: if not, it may write to what was kept. Every positional parameter is an operand
+            then.
         steps: the same in smaller ops, for an op that is one for the sake of speed: what runs under `unrolled()`, and
             is differentiated where gradients of gradients are wanted. The forward function may then have a last
             parameter `keep`, a list: what it puts there the gradient may ask for, as `kept`.

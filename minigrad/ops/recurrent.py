@@ -99,8 +99,9 @@ def _by_row(a: Array, G: int) -> Array:
 
 
 def _by_gate(a: Array, G: int) -> Array:
-    """The memory of (T, B, G H) for other values: (T, G, B, H) with each gate in one piece, as what runs through them
-    is twice as fast then.
+    """The memory of (T, B, G H) put to another use: (T, G, B, H), each gate in one piece.
+
+    Whatever runs through a gate takes half the time then.
     """
     T, B, GH = a.shape
     return a.reshape(T, G, B, GH // G)
