@@ -215,7 +215,9 @@ def fit(gradient: Any, parent: Node, op: Op) -> Any:
             raise GraphError(
                 f"{op.name}: a gradient formula gave shape {gradient.shape} for an operand of shape {parent.shape}"
             )
-        gradient = gradient.sum(axis=stretched, keepdims=True).reshape(parent.shape)
+        if any(gradient.shape[i] != 1 for i in stretched):
+            gradient = gradient.sum(axis=stretched, keepdims=True)
+        gradient = gradient.reshape(parent.shape)
     return gradient if gradient.dtype == parent.dtype else gradient.astype(parent.dtype)
 
 
