@@ -107,11 +107,6 @@ def _by_gate(a: Array, G: int) -> Array:
     return a.reshape(T, G, B, GH // G)
 
 
-def _gates(a: Array, H: int) -> list[Array]:
-    """The gates of (..., G H), each (..., H), as views."""
-    return [a[..., k : k + H] for k in range(0, a.shape[-1], H)]
-
-
 def _blocks(state: Array, T: int) -> Iterator[slice]:
     """T steps in blocks of about BLOCK elements of a state; the last block first, as gradients flow."""
     n = _steps_at_once(state)
@@ -327,31 +322,34 @@ def lstm(
 
 
 def _gru_back(
-    g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any, reverse: bool, needs: tuple[bool, ...]
-) -> list[Array | None]:
-    xp, (gates, recurrent_n, hs) = backend_of(x).xp, kept
-    dhs, dh, u = _in_order(g[0], reverse), g[1].copy(), xp.empty_like(g[1])
-    (B, H), da, dp = dh.shape, xp.empty_like(gates), xp.empty_like(gates)  # dp: of what the state adds
+    g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
+    reverse: bool, needs: tuple[bool, ...], retained: bool,
+) -> list[Array | None]:  # fmt: skip
+    xp, (memory, recurrent_n, hs) = backend_of(x).xp, kept
+    dhs, dh, u, v = _in_order(g[0], reverse), g[1].copy(), xp.empty_like(g[1]), xp.empty_like(g[1])
+    da = xp.empty_like(memory) if retained else memory  # in place of the gates where nobody reads them again
+    dp = xp.empty_like(memory)  # of what the state adds, as da is of what the input adds: they differ in n
+    gates, da_gates, dp_gates = _by_gate(memory, 3), _by_row(da, 3), _by_row(dp, 3)  # (T, 3, B, H)
+    room = xp.empty_like(gates[: _steps_at_once(dh)]), xp.empty_like(dhs[: _steps_at_once(dh)])
     for block in _blocks(dh, len(x)):
-        r, z, n = _gates(gates[block], H)
-        slopes, v = xp.empty_like(gates[block]), xp.empty_like(r)
-        by_r, by_z, by_n = _gates(slopes, H)
+        r, z, n = gates[block].swapaxes(0, 1)
+        slopes, w = (a[: len(r)] for a in room)
+        by_r, by_z, by_n = slopes.swapaxes(0, 1)
         _sigmoid_slope(xp, gates[block], out=slopes)
         _tanh_slope(xp, n, out=by_n)
         xp.multiply(by_r, recurrent_n[block], out=by_r)
-        xp.multiply(by_z, xp.subtract(hs[:-1][block], n, out=v), out=by_z)
-        xp.multiply(by_n, xp.subtract(1, z, out=v), out=by_n)
-        by_zn, da_zn = (a.reshape(-1, B, 3, H)[:, :, 1:] for a in (slopes, da[block]))
-        dp_rz, dp_n = dp[block][..., : 2 * H], dp[block][..., 2 * H :]
-        da_rz, da_r, da_n = da[block][..., : 2 * H], da[block][..., :H], da[block][..., 2 * H :]
-        each = _backwards(block, dhs[block], r, z, by_r, by_zn, da_r, da_rz, da_n, da_zn, dp[block], dp_rz, dp_n)
-        for _, dh_t, r_t, z_t, by_r_t, by_zn_t, da_r_t, da_rz_t, da_n_t, da_zn_t, dp_t, dp_rz_t, dp_n_t in each:
+        xp.multiply(by_z, xp.subtract(hs[:-1][block], n, out=w), out=by_z)
+        xp.multiply(by_n, xp.subtract(1, z, out=w), out=by_n)
+        each = block, dp[block], da_gates[block], dp_gates[block], dhs[block], r, z, by_r, by_z, by_n
+        for _, dp_t, da_t, dp_gates_t, dh_t, r_t, z_t, by_r_t, by_z_t, by_n_t in _backwards(*each):
             xp.add(dh, dh_t, out=dh)
-            xp.multiply(dh[:, None], by_zn_t, out=da_zn_t)
-            xp.multiply(da_n_t, by_r_t, out=da_r_t)
-            dp_rz_t[...] = da_rz_t
-            xp.multiply(da_n_t, r_t, out=dp_n_t)
             xp.multiply(dh, z_t, out=u)
+            xp.multiply(dh, by_n_t, out=v)
+            xp.multiply(v, r_t, out=dp_gates_t[2])
+            xp.multiply(v, by_r_t, out=da_t[0])  # from here on r, z and n may be overwritten
+            xp.multiply(dh, by_z_t, out=da_t[1])
+            da_t[2] = v
+            dp_gates_t[:2] = da_t[:2]
             xp.matmul(dp_t, W_hh, out=dh)
             xp.add(dh, u, out=dh)
     dx = _in_order(_by_inputs(da, W_ih), reverse) if needs[0] else None
@@ -378,68 +376,67 @@ def gru(
         ValueError: shapes that are not these.
     """
     _check(x, [h], W_ih, W_hh, [b_ih, b_hh], G=3)
-    gates, over = _inputs(xp, x, W_ih, reverse, b_ih), _over(xp, running, reverse)
-    W, H = _columns(xp, W_hh, len(x)), h.shape[-1]
-    (hs,), p, u = _histories(xp, len(x), h), xp.empty_like(gates[0]), xp.empty_like(h)
-    recurrent_n = xp.empty_like(hs[1:])
-    for t, a in enumerate(gates):
-        (r, z, n), rz, h_next = _gates(a, H), a[:, : 2 * H], hs[t + 1]
-        xp.matmul(hs[t], W, out=p)
+    a, W, over = _inputs(xp, x, W_ih, reverse, b_ih), _columns(xp, W_hh, len(x)), _over(xp, running, reverse)
+    (hs, recurrent_n), p, u = _histories(xp, len(x), h, h), xp.empty_like(a[:1]), xp.empty_like(h)
+    p_gates, q = _by_row(p, 3)[0], xp.empty_like(_by_gate(p, 3)[0])
+    each = zip(_by_row(a, 3), _by_gate(a, 3), recurrent_n[1:], hs[:-1], hs[1:], strict=True)
+    for t, (a_t, gates, h_n, h, h_next) in enumerate(each):
+        _, z, n = gates
+        xp.matmul(h, W, out=p[0])
         if b_hh is not None:
             xp.add(p, b_hh, out=p)
-        recurrent_n[t] = p[:, 2 * H :]
-        xp.add(rz, p[:, : 2 * H], out=rz)
-        _sigmoid(xp, rz)
-        xp.multiply(r, recurrent_n[t], out=u)
-        xp.add(n, u, out=n)
-        xp.tanh(n, out=n)
+        h_n[...] = p_gates[2]
+        q[...] = a_t
+        xp.add(q[:2], p_gates[:2], out=q[:2])
+        _sigmoid(xp, q[:2])
+        xp.multiply(q[0], h_n, out=u)
+        xp.add(q[2], u, out=q[2])
+        xp.tanh(q[2], out=q[2])
+        gates[...] = q  # where a_t was
         if over is not None:
             xp.copyto(z, 1, where=over[t])  # h' = n + 1 * (h - n), and all slopes are 0
-        xp.subtract(hs[t], n, out=u)
+        xp.subtract(h, n, out=u)
         xp.multiply(z, u, out=u)
         xp.add(n, u, out=h_next)
         if over is not None:
-            xp.copyto(h_next, hs[t], where=over[t])  # not even rounded
-    keep += (
-        gates,
-        recurrent_n,
-        hs,
-    )
+            xp.copyto(h_next, h, where=over[t])  # not even rounded
+    keep += a, recurrent_n[1:], hs
     return _in_order(hs[1:], reverse), hs[-1].copy()
 
 
 def _gru_chung_back(
-    g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any, reverse: bool, needs: tuple[bool, ...]
-) -> list[Array | None]:
-    xp, (gates, hs) = backend_of(x).xp, kept
+    g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
+    reverse: bool, needs: tuple[bool, ...], retained: bool,
+) -> list[Array | None]:  # fmt: skip
+    xp, (memory, hs) = backend_of(x).xp, kept
     dhs, dh, u, drh = _in_order(g[0], reverse), g[1].copy(), xp.empty_like(g[1]), xp.empty_like(g[1])
-    (B, H), da = dh.shape, xp.empty_like(gates)
+    H, rh = dh.shape[-1], _by_gate(memory, 3)[:, 0] * hs[:-1]  # r * h
     W_rz, W_n = W_hh[: 2 * H], W_hh[2 * H :]
+    da = xp.empty_like(memory) if retained else memory  # in place of the gates where nobody reads them again
+    gates, da_gates = _by_gate(memory, 3), _by_row(da, 3)  # (T, 3, B, H)
     for block in _blocks(dh, len(x)):
-        r, z, n = _gates(gates[block], H)
-        slopes, v = xp.empty_like(gates[block]), xp.empty_like(r)
-        by_r, by_z, by_n = _gates(slopes, H)
+        r, z, n = gates[block].swapaxes(0, 1)
+        slopes, h = xp.empty_like(gates[block]), hs[:-1][block]
+        by_r, by_z, by_n = slopes.swapaxes(0, 1)
         _sigmoid_slope(xp, gates[block], out=slopes)
         _tanh_slope(xp, n, out=by_n)
-        xp.multiply(by_r, hs[:-1][block], out=by_r)
-        xp.multiply(by_z, xp.subtract(n, hs[:-1][block], out=v), out=by_z)
+        xp.multiply(by_r, h, out=by_r)
+        xp.multiply(by_z, n - h, out=by_z)
         xp.multiply(by_n, z, out=by_n)
-        xp.subtract(1, z, out=v)
-        by_zn, da_zn = (a.reshape(-1, B, 3, H)[:, :, 1:] for a in (slopes, da[block]))
-        da_r, _, da_n = _gates(da[block], H)
-        for k in reversed(range(len(slopes))):
-            xp.add(dh, dhs[block.start + k], out=dh)
-            xp.multiply(dh[:, None], by_zn[k], out=da_zn[k])
-            xp.matmul(da_n[k], W_n, out=drh)
-            xp.multiply(drh, by_r[k], out=da_r[k])
-            xp.multiply(dh, v[k], out=u)
-            xp.matmul(da[block.start + k][:, : 2 * H], W_rz, out=dh)
+        each = block, da[block], da_gates[block], dhs[block], r.copy(), 1 - z, by_r, by_z, by_n
+        for _, da_t, da_gates_t, dh_t, r_t, rest, by_r_t, by_z_t, by_n_t in _backwards(*each):
+            xp.add(dh, dh_t, out=dh)
+            xp.multiply(dh, by_n_t, out=da_gates_t[2])
+            xp.multiply(dh, by_z_t, out=da_gates_t[1])
+            xp.matmul(da_gates_t[2], W_n, out=drh)
+            xp.multiply(drh, by_r_t, out=da_gates_t[0])
+            xp.multiply(dh, rest, out=u)
+            xp.matmul(da_t[:, : 2 * H], W_rz, out=dh)
             xp.add(dh, u, out=dh)
-            xp.multiply(drh, r[k], out=u)
+            xp.multiply(drh, r_t, out=u)
             xp.add(dh, u, out=dh)
     dx = _in_order(_by_inputs(da, W_ih), reverse) if needs[0] else None
-    dW_rz = _by_weights(da[..., : 2 * H], hs[:-1])
-    dW_n = _by_weights(da[..., 2 * H :], gates[..., :H] * hs[:-1])
+    dW_rz, dW_n = _by_weights(da[..., : 2 * H], hs[:-1]), _by_weights(da[..., 2 * H :], rh)
     db = _by_bias(da)
     return [dx, dh, _by_weights(da, _in_order(x, reverse)), xp.concatenate([dW_rz, dW_n]), db, db]
 
@@ -463,28 +460,29 @@ def gru_chung(
         ValueError: shapes that are not these.
     """
     _check(x, [h], W_ih, W_hh, [b_ih, b_hh], G=3)
-    gates, over = _inputs(xp, x, W_ih, reverse, b_ih, b_hh), _over(xp, running, reverse)
+    a, over = _inputs(xp, x, W_ih, reverse, b_ih, b_hh), _over(xp, running, reverse)
     H = h.shape[-1]
     W_rz, W_n = _columns(xp, W_hh[: 2 * H], len(x)), _columns(xp, W_hh[2 * H :], len(x))
-    (hs,), p, u, v = _histories(xp, len(x), h), xp.empty_like(gates[0, :, : 2 * H]), xp.empty_like(h), xp.empty_like(h)
-    for t, a in enumerate(gates):
-        (r, z, n), rz, h_next = _gates(a, H), a[:, : 2 * H], hs[t + 1]
-        xp.matmul(hs[t], W_rz, out=p)
-        xp.add(rz, p, out=rz)
-        _sigmoid(xp, rz)
-        xp.multiply(r, hs[t], out=u)
+    (hs,), p, u, v = _histories(xp, len(x), h), xp.empty_like(a[:1, :, : 2 * H]), xp.empty_like(h), xp.empty_like(h)
+    p_gates, q = _by_row(p, 2)[0], xp.empty_like(_by_gate(a[:1], 3)[0])
+    each = zip(_by_row(a, 3), _by_gate(a, 3), hs[:-1], hs[1:], strict=True)
+    for t, (a_t, gates, h, h_next) in enumerate(each):
+        _, z, n = gates
+        xp.matmul(h, W_rz, out=p[0])
+        q[...] = a_t
+        xp.add(q[:2], p_gates, out=q[:2])
+        _sigmoid(xp, q[:2])
+        xp.multiply(q[0], h, out=u)
         xp.matmul(u, W_n, out=v)
-        xp.add(n, v, out=n)
-        xp.tanh(n, out=n)
+        xp.add(q[2], v, out=q[2])
+        xp.tanh(q[2], out=q[2])
+        gates[...] = q  # where a_t was
         if over is not None:
             xp.copyto(z, 0, where=over[t])  # h' = h + 0 * (n - h), and all slopes are 0
-        xp.subtract(n, hs[t], out=u)
+        xp.subtract(n, h, out=u)
         xp.multiply(z, u, out=u)
-        xp.add(hs[t], u, out=h_next)
-    keep += (
-        gates,
-        hs,
-    )
+        xp.add(h, u, out=h_next)
+    keep += a, hs
     return _in_order(hs[1:], reverse), hs[-1].copy()
 
 
