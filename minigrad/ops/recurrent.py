@@ -70,9 +70,9 @@ def _inputs(xp: Any, x: Array, W_ih: Array, reverse: bool, *biases: Array | None
     """What the inputs add to the gates, W x + b of all steps: (T, B, D) -> (T, B, G H)."""
     T, B, D = x.shape
     a = xp.matmul(_in_order(x, reverse).reshape(T * B, D), W_ih.T).reshape(T, B, len(W_ih))
-    for b in biases:
-        if b is not None:
-            a += b
+    given = [b for b in biases if b is not None]
+    if given:
+        a += given[0] if len(given) == 1 else given[0] + given[1]
     return a
 
 
