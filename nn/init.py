@@ -7,7 +7,6 @@ every dtype. Each function returns the tensor it was given.
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,6 +104,8 @@ def trunc_normal_(
     >>> bool((abs(trunc_normal_(mg.tensor([0.0] * 9), std=5.0).data) <= 2).all())
     True
     """
+    from statistics import NormalDist  # which nobody else needs, and takes a while to import
+
     if not std > 0:
         raise ValueError(f"trunc_normal_: expected std above 0, got {std}")
     side = -1 if a > mean else 1  # upper bounds are mirrored: probabilities are finer near 0 than near 1
