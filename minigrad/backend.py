@@ -130,13 +130,13 @@ def add_at(array: Array, index: Any, values: Array) -> None:
         xp = backend_of(array).xp
         lists = [xp.asarray(i, None if i else int) if isinstance(i, list | tuple) else i for i in items]
         if len(lists) == 1 and type(array) is np.ndarray and lists[0].dtype.kind in "iu" and array.ndim > 1:
-            _add_rows(array, lists[0].ravel(), values.reshape(-1, *array.shape[1:]))
+            _add_rows(array, lists[0].ravel(), values.reshape(lists[0].size, *array.shape[1:]))
         else:
             xp.add.at(array, tuple(lists), values)
 
 
 def _add_rows(array: np.ndarray, rows: np.ndarray, values: np.ndarray) -> None:
-    """array[rows] += values; where rows come often, as in an embedding's gradient, ten times as fast as `np.add.at`."""
+    """array[rows] += values; where rows come often, as in an embedding's gradient, several times as fast as NumPy's."""
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
     starts = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))

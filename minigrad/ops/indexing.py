@@ -10,7 +10,7 @@ from ..graph import Tensor
 from ..registry import Part, op
 
 
-def check_range(xp: Any, indices: Array, n: int) -> None:
+def _check_range(xp: Any, indices: Array, n: int) -> None:
     """Out-of-range indices raise on every backend (CuPy's own functions wrap them silently)."""
     if xp is not np and indices.size and not (-n <= int(indices.min()) and int(indices.max()) < n):
         raise IndexError(f"indices must lie in [{-n}, {n}), got {int(indices.min())} to {int(indices.max())}")
@@ -23,7 +23,7 @@ def _check_index(xp: Any, index: Any, shape: tuple[int, ...]) -> None:
     axis = 0
     for item, axes in zip(items, takes, strict=True):
         if is_array(item) and item.dtype.kind != "b":
-            check_range(xp, item, shape[axis])
+            _check_range(xp, item, shape[axis])
         axis += len(shape) - sum(takes) if item is Ellipsis else axes
 
 
@@ -87,7 +87,7 @@ def take(xp: Any, x: Array, indices: Any, *, axis: int | None = None) -> Tensor:
         IndexError: an index outside [-n, n).
     """
     indices = xp.asarray(indices)
-    check_range(xp, indices, x.size if axis is None else x.shape[axis])
+    _check_range(xp, indices, x.size if axis is None else x.shape[axis])
     return xp.take(x, indices, axis=axis)
 
 
@@ -117,7 +117,7 @@ def take_along_axis(xp: Any, x: Array, indices: Array, axis: int) -> Tensor:
     Tensor([[2.],
             [3.]], dtype=float32)
     """
-    check_range(xp, indices, x.shape[axis])
+    _check_range(xp, indices, x.shape[axis])
     return xp.take_along_axis(x, indices, axis)
 
 
@@ -161,7 +161,7 @@ def index_add(xp: Any, x: Array, indices: Array, values: Array, *, axis: int = 0
     Tensor([0., 5.], dtype=float32)
     """
     indices = xp.asarray(indices)
-    check_range(xp, indices, x.shape[axis])
+    _check_range(xp, indices, x.shape[axis])
     out = x.copy()
     add_at(out, _along(indices, axis % x.ndim), values)
     return out

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import numpy as np
+
 from ..backend import Array, backend_of
 from ..creation import as_tensor
 from ..graph import Tensor
 from ..registry import op
-from .indexing import check_range, grid, take_along_axis
+from .indexing import grid, take_along_axis
 from .reductions import log_softmax
 from .shapes import expand_dims, squeeze
 
@@ -42,14 +44,23 @@ def cross_entropy(xp: Any, x: Array, target: Any, *, axis: int = -1, keep: list[
         target: integers, of x's shape without `axis`.
 
     Raises:
+        TypeError: targets that are not integers.
+        ValueError: targets of another shape.
         IndexError: a target outside 0..V-1, V classes.
 
     >>> import minigrad as mg
     >>> mg.cross_entropy(mg.tensor([[0.0, 0.0], [0.0, 9.0]]), [0, 1]).numpy().round(4)
     array([0.6931, 0.0001], dtype=float32)
     """
-    target = xp.expand_dims(xp.asarray(target), axis)
-    check_range(xp, target, x.shape[axis])
+    target, V = xp.asarray(target), x.shape[axis]
+    shape = tuple(np.delete(x.shape, axis).tolist())
+    if target.dtype.kind not in "iu":
+        raise TypeError(f"expected target to be integers, got dtype {target.dtype}")
+    if target.shape != shape:
+        raise ValueError(f"expected target of shape {shape}, x's without its axis {axis}, got {target.shape}")
+    if target.size and not (0 <= int(target.min()) and int(target.max()) < V):
+        raise IndexError(f"expected target in 0..{V - 1}, got {int(target.min())} to {int(target.max())}")
+    target = xp.expand_dims(target, axis)
     e = x - xp.max(x, axis=axis, keepdims=True)
     of_target = xp.take_along_axis(e, target, axis)
     xp.exp(e, out=e)

@@ -225,3 +225,28 @@ def test_bounds_of_clip_may_be_arrays(low: bool, high: bool) -> None:
 
 def test_gradients_come_back_across_devices(device: str) -> None:
     check_grads(lambda x, y: mg.exp(x.to(device)) * y, np.array([-1.0, 2.0]), mg.as_tensor(np.ones(2), device=device))
+
+
+@pytest.mark.parametrize(
+    ("target", "error"),
+    [
+        ([1], ValueError), ([[0, 1, 2]], ValueError), (1, ValueError),
+        ([0, 1, 4], IndexError), ([-1, 0, 1], IndexError), ([-100, 0, 1], IndexError), ([0.0, 1.0, 2.0], TypeError),
+    ],
+)  # fmt: skip
+def test_targets_of_another_shape_or_out_of_range_are_refused(target: Any, error: type, device: str) -> None:
+    x = mg.as_tensor(np.arange(12.0).reshape(3, 4), requires_grad=True, device=device)
+    with pytest.raises(error, match="cross_entropy: expected target"):
+        mg.cross_entropy(x, move(np.array(target), device))
+
+
+@pytest.mark.parametrize("often", [1, 40])
+@pytest.mark.parametrize("width", [0, 1, 3])
+def test_rows_that_are_read_rarely_or_often_add_up_their_gradients(often: int, width: int, device: str) -> None:
+    x = mg.as_tensor(np.zeros((5, width)), requires_grad=True, device=device)
+    indices = np.tile([0, 3, -2, 1], often)  # 3 and -2 are one row
+    values = np.arange(4.0 * often * width).reshape(4 * often, width)
+    (g,) = mg.grad((mg.take(x, indices, axis=0) * mg.as_tensor(values, device=device)).sum(), x)
+    expected = np.zeros((5, width))
+    np.add.at(expected, indices, values)
+    np.testing.assert_array_equal(g.numpy(), expected)  # whole numbers: no rounding

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import minigrad as mg
 import nn
 from minigrad.graph import Node
+from minigrad.ops import recurrent
 from minigrad.ops.steps import gru_step_chung
 from minigrad.testing import gradient_test, laws
 
@@ -320,6 +321,24 @@ def test_a_sequence_as_one_op_is_its_steps(kind: str, data: st.DataObject) -> No
         in_steps = results()
     for one, steps in zip(as_one, in_steps, strict=True):
         np.testing.assert_allclose(one, steps, rtol=1e-10, atol=1e-12)
+
+
+@every_kind
+@pytest.mark.parametrize("size", [1, B * H, 3 * B * H])
+def test_gradients_do_not_depend_on_how_many_steps_are_worked_on_at_a_time(
+    kind: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = make(kind, D, H, L, bidirectional=True)
+    weights = list(layer.parameters())
+
+    def gradients() -> list[np.ndarray]:
+        outputs, _ = layer(inputs, lengths=[1, 4, 2, 3, 4, 1])
+        return [g.data for g in mg.grad(mg.sum(outputs * outputs), weights)]
+
+    at_once = gradients()
+    monkeypatch.setattr(recurrent, "BLOCK", size)
+    for one, other in zip(gradients(), at_once, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @every_kind
