@@ -16,7 +16,8 @@ SIZES = {"H": "H, hidden units", "T": "T, steps", "B": "B, sequences in a batch"
 STYLE = {
     "font.size": 13, "lines.linewidth": 2.5, "lines.markersize": 7,
     "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True, "grid.alpha": 0.3, "legend.frameon": False, "svg.hashsalt": "minigrad",
+    "axes.grid": True, "grid.alpha": 0.3, "legend.frameon": False,
+    "svg.hashsalt": "minigrad", "svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
 }  # fmt: skip
 
 

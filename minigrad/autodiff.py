@@ -187,7 +187,7 @@ def gradients_in_steps(node: Node, op: Op, g: Any) -> list[Any]:
     assert node.saved is not None
     aliases = [
         Tensor(array, parent if parent.varies else None).reshape(array.shape) if isinstance(parent, Node) else array
-        for array, parent in zip(node.saved, node.parents, strict=False)
+        for array, parent in zip(node.saved[:-1], node.parents, strict=True)
     ]
     outputs = op.steps(*aliases, **node.metadata)
     outputs, g = (outputs, g) if isinstance(g, list) else ([outputs], [g])

@@ -214,9 +214,9 @@ class Op:
         Its errors name the op and what it was given.
         """
         xp = np if type(arrays[0]) is np.ndarray else common_backend(arrays).xp
+        if self.keeps:
+            metadata = {**metadata, "keep": kept}
         try:
-            if self.keeps:
-                return self.forward(xp, *arrays, **metadata, keep=kept)
             if self.operands_first:
                 return self.forward(xp, *arrays, **metadata)
             if not self.variadic:

@@ -14,6 +14,7 @@ import minigrad as mg
 from minigrad import Tensor, as_tensor
 from minigrad.backend import Array, backend_of, default_generator, move
 from minigrad.creation import to_array
+from minigrad.ops.losses import minus_at
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -269,12 +270,7 @@ def nll_loss(input: Any, target: Any, *, ignore_index: int = -100, reduction: st
     >>> nll_loss(as_tensor([-3.0, -0.5]), 1)
     Tensor(0.5, dtype=float32)
     """
-    return likelihood_loss(picked, as_tensor(input), target, ignore_index, reduction)
-
-
-def picked(x: Tensor, target: Array, *, axis: int) -> Tensor:
-    """-x at the target class."""
-    return -mg.squeeze(mg.take_along_axis(x, mg.expand_dims(target, axis), axis), axis=axis)
+    return likelihood_loss(minus_at, as_tensor(input), target, ignore_index, reduction)
 
 
 def likelihood_loss(

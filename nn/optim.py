@@ -503,10 +503,9 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> f
     """
     check_limit("clip_grad_norm_: max_norm", max_norm)
     clipped = with_gradients(parameters)
-    squares = [sum_of_squares(param.grad.data) for param in clipped]
-    norm = math.sqrt(sum(squares))
+    norm = math.sqrt(sum_of_squares([param.grad.data for param in clipped]))
     if not math.isfinite(norm):
-        bad = [param for param, square in zip(clipped, squares, strict=True) if not math.isfinite(square)]
+        bad = [param for param in clipped if not math.isfinite(sum_of_squares([param.grad.data]))]
         named = ", ".join(f"{param.name or 'unnamed'} of shape {param.shape}" for param in bad)
         raise FloatingPointError(
             f"clip_grad_norm_: expected a finite norm of the gradients, got {norm}, from {named}; "
@@ -518,10 +517,13 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> f
     return norm
 
 
-def sum_of_squares(g: Array) -> float:
-    """The squares of all elements added up; in double precision where they are too large or too small for less."""
-    total = float(backend_of(g).xp.vdot(g, g))
-    return total if 1e-30 < total < math.inf else float((g.astype(np.float64) ** 2).sum())
+def sum_of_squares(gradients: list[Array]) -> float:
+    """The squares of all elements added up; in double precision where that is too large or too small for less."""
+    singles = [g.astype(np.result_type(g.dtype, np.float32), copy=False) for g in gradients]
+    total = float(sum(backend_of(g).xp.vdot(g, g) for g in singles))  # the one time that a device is waited for
+    if 1e-30 < total < math.inf:
+        return total
+    return float(sum((g.astype(np.float64) ** 2).sum() for g in gradients))
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:

@@ -242,17 +242,17 @@ class RecurrentLayers(Recurrent):
 
     def _mask(self, lengths: Any, T: int, batch: tuple[int, ...]) -> np.ndarray:
         """Where the sequences are not over yet, of shape (T, B, 1); ValueError or TypeError for wrong lengths."""
-        name, steps = type(self).__name__, to_numpy(to_array(lengths))
-        if steps.size and steps.dtype.kind not in "iu":
-            raise TypeError(f"{name}: expected lengths to be integers, got dtype {steps.dtype}")
-        if not batch or steps.shape != batch:
+        name, counts = type(self).__name__, to_numpy(to_array(lengths))
+        if counts.size and counts.dtype.kind not in "iu":
+            raise TypeError(f"{name}: expected lengths to be integers, got dtype {counts.dtype}")
+        if not batch or counts.shape != batch:
             expected = f"of shape {batch}, one for each sequence" if batch else "None for a single sequence"
-            raise ValueError(f"{name}: expected lengths {expected}, got shape {steps.shape}")
-        for i, n in enumerate(steps):
+            raise ValueError(f"{name}: expected lengths {expected}, got shape {counts.shape}")
+        for i, n in enumerate(counts):
             if not 1 <= n <= T:
                 mend = "" if n else "; leave empty sequences out of the batch"
                 raise ValueError(f"{name}: expected lengths in 1..T, T = {T}, got {n} for sequence {i}{mend}")
-        return np.arange(T)[:, None, None] < steps[:, None]
+        return np.arange(T)[:, None, None] < counts[:, None]
 
 
 def rows(state: Tensor) -> Any:

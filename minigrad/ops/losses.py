@@ -13,9 +13,13 @@ from .reductions import log_softmax
 from .shapes import expand_dims, squeeze
 
 
+def minus_at(x: Any, target: Array, *, axis: int) -> Tensor:
+    """-x at the target class of each place."""
+    return -squeeze(take_along_axis(as_tensor(x), expand_dims(target, axis), axis), axis=axis)
+
+
 def _in_steps(x: Any, target: Array, axis: int) -> Tensor:
-    log_probabilities = log_softmax(as_tensor(x), axis=axis)
-    return -squeeze(take_along_axis(log_probabilities, expand_dims(target, axis), axis), axis=axis)
+    return minus_at(log_softmax(as_tensor(x), axis=axis), target, axis=axis)
 
 
 def _by_x(g: Array, kept: list[Array], target: Array, axis: int) -> Array:
@@ -58,8 +62,9 @@ def cross_entropy(xp: Any, x: Array, target: Any, *, axis: int = -1, keep: list[
         raise TypeError(f"expected target to be integers, got dtype {target.dtype}")
     if target.shape != shape:
         raise ValueError(f"expected target of shape {shape}, x's without its axis {axis}, got {target.shape}")
-    if target.size and not (0 <= int(target.min()) and int(target.max()) < V):
-        raise IndexError(f"expected target in 0..{V - 1}, got {int(target.min())} to {int(target.max())}")
+    low, high = (int(target.min()), int(target.max())) if target.size else (0, V - 1)
+    if low < 0 or high >= V:
+        raise IndexError(f"expected target in 0..{V - 1}, got {low} to {high}")
     target = xp.expand_dims(target, axis)
     e = x - xp.max(x, axis=axis, keepdims=True)
     of_target = xp.take_along_axis(e, target, axis)

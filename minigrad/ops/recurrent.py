@@ -82,10 +82,7 @@ def _columns(xp: Any, W: Array, T: int) -> Array:
 
 
 def _histories(xp: Any, T: int, *states: Array) -> Array:
-    """Room for states before the first step and after each, (T + 1, B, H) for every one.
-
-    In one piece of memory, which the system hands out faster than several of its size together.
-    """
+    """Room for states before the first step and after each, (T + 1, B, H) for every one."""
     histories = xp.empty((len(states), T + 1, *states[0].shape), states[0].dtype)
     for history, state in zip(histories, states, strict=True):
         history[0] = state
@@ -107,20 +104,23 @@ def _by_gate(a: Array, G: int) -> Array:
     return a.reshape(T, G, B, GH // G)
 
 
-def _blocks(state: Array, T: int) -> Iterator[slice]:
-    """T steps in blocks of about BLOCK elements of a state; the last block first, as gradients flow."""
-    n = _steps_at_once(state)
-    for end in range(T, 0, -n):
-        yield slice(max(0, end - n), end)
-
-
-def _steps_at_once(state: Array) -> int:
-    return max(1, BLOCK // max(1, state.size))
+def _blocks(state: Array, T: int) -> list[slice]:
+    """T steps in blocks of about BLOCK elements of a state: the last first, as gradients flow, and none is longer."""
+    n = max(1, BLOCK // max(1, state.size))
+    return [slice(max(0, end - n), end) for end in range(T, 0, -n)]
 
 
 def _backwards(block: slice, *arrays: Array) -> Iterator[tuple[Any, ...]]:
     """The steps of a block from the last to the first: t, and each array there."""
     return zip(reversed(range(block.start, block.stop)), *[a[::-1] for a in arrays], strict=True)
+
+
+def _sigmoid(xp: Any, a: Array) -> None:
+    """The sigmoid of a, in place."""
+    xp.multiply(a, 0.5, out=a)
+    xp.tanh(a, out=a)
+    xp.multiply(a, 0.5, out=a)
+    xp.add(a, 0.5, out=a)
 
 
 def _sigmoid_slope(xp: Any, s: Array, out: Array) -> None:
@@ -236,8 +236,9 @@ def _lstm_back(
     dh, dc, u = g[1].copy(), g[2].copy(), xp.empty_like(g[1])
     da = xp.empty_like(memory) if retained else memory  # in place of the gates where nobody reads them again
     gates, da_gates = _by_gate(memory, 4), _by_row(da, 4)  # (T, 4, B, H)
-    room = xp.empty_like(gates[: _steps_at_once(dh)]), xp.empty_like(dhs[: _steps_at_once(dh)])
-    for block in _blocks(dh, len(x)):
+    blocks = _blocks(dh, len(x))
+    room = xp.empty_like(gates[blocks[0]]), xp.empty_like(dhs[blocks[0]])
+    for block in blocks:
         i, f, n, o = gates[block].swapaxes(0, 1)  # n: the candidate
         slopes, by_dh = (a[: len(i)] for a in room)  # dh, dc by i, f, n, o;  dc by dh
         by_i, by_f, by_n, by_o = slopes.swapaxes(0, 1)
@@ -330,8 +331,9 @@ def _gru_back(
     da = xp.empty_like(memory) if retained else memory  # in place of the gates where nobody reads them again
     dp = xp.empty_like(memory)  # of what the state adds, as da is of what the input adds: they differ in n
     gates, da_gates, dp_gates = _by_gate(memory, 3), _by_row(da, 3), _by_row(dp, 3)  # (T, 3, B, H)
-    room = xp.empty_like(gates[: _steps_at_once(dh)]), xp.empty_like(dhs[: _steps_at_once(dh)])
-    for block in _blocks(dh, len(x)):
+    blocks = _blocks(dh, len(x))
+    room = xp.empty_like(gates[blocks[0]]), xp.empty_like(dhs[blocks[0]])
+    for block in blocks:
         r, z, n = gates[block].swapaxes(0, 1)
         slopes, w = (a[: len(r)] for a in room)
         by_r, by_z, by_n = slopes.swapaxes(0, 1)
@@ -484,11 +486,3 @@ def gru_chung(
         xp.add(h, u, out=h_next)
     keep += a, hs
     return _in_order(hs[1:], reverse), hs[-1].copy()
-
-
-def _sigmoid(xp: Any, a: Array) -> None:
-    """The sigmoid of a, in place."""
-    xp.multiply(a, 0.5, out=a)
-    xp.tanh(a, out=a)
-    xp.multiply(a, 0.5, out=a)
-    xp.add(a, 0.5, out=a)

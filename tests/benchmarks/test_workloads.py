@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import lecture
+from benchmarks import lecture, measure
 from benchmarks.libraries import LIBRARIES
 from benchmarks.report import RNN, WORKLOADS
-from benchmarks.turns import installed
 from benchmarks.workloads import Chain, Sampling, Training, V, Workload, initial, model_of, tiny, training
 from minigrad.backend import DeviceError, backend_for
 
@@ -115,11 +114,6 @@ def test_no_two_workloads_share_a_name() -> None:
 
 
 def test_a_process_says_what_it_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    for package in ("psutil", "threadpoolctl"):
-        if not installed(package):
-            pytest.skip(f"{package} is not installed")
-    from benchmarks import measure
-
     for limit in ("WARM_UP", "LEAST", "MOST"):
         monkeypatch.setattr(measure, limit, 0.0)
     figures = measure.measured(tiny(RNN), "minigrad")
