@@ -89,15 +89,11 @@ class Walk:
             node.saved = None  # now: a formula may write to what nobody reads again, and then fail
         for rule in rules:
             if rule.position is None:
-                self.arrive_at_all(node, op, list(op.gradient(rule, node, g, saved, self.retain_graph)))
+                self.arrive_at_all(node, op, list(rule.gradient(node, g, saved, self.retain_graph)))
                 continue
             parent = node.parents[rule.position]
             if self.path is None or parent in self.path:
-                gradient = (
-                    op.gradient(rule, node, g, saved, self.retain_graph)
-                    if rule.extras
-                    else rule.formula(g, *rule.pick(saved))
-                )
+                gradient = rule.gradient(node, g, saved, self.retain_graph)
                 if gradient.shape != parent.shape or gradient.dtype is not parent.dtype:
                     gradient = fit(gradient, parent, op)
                 self.arrive(parent, gradient)
@@ -120,11 +116,10 @@ class Walk:
 
         The first is kept as it is, the second makes a sum of our own, and the rest is added to that in place.
         """
-        if isinstance(gradient, Part) and node in self.owned and node.shape:
-            add_at(self.pending[node], gradient.index, gradient.values)
-            return
-        ours = isinstance(gradient, Part)
-        if isinstance(gradient, Part):
+        if ours := type(gradient) is Part:
+            if node in self.owned and node.shape:
+                add_at(self.pending[node], gradient.index, gradient.values)
+                return
             gradient = gradient.dense()
         if node not in self.pending:
             self.pending[node] = gradient

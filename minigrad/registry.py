@@ -45,7 +45,14 @@ class Rule(NamedTuple):
     formula: Callable[..., Any]
     reads: tuple[str, ...]  # saved values, by position: operands and "out", or "kept" ...
     pick: Callable[[tuple[Any, ...]], tuple[Any, ...]]  # ... which this takes out of a node's `saved`
-    extras: tuple[str, ...]  # then metadata and shapes, by name
+    extras: tuple[str, ...]  # then metadata, shapes and the like ...
+    find: tuple[Callable[[Node, bool], Any], ...]  # ... which these find, given the node and whether it is retained
+
+    def gradient(self, node: Node, g: Any, saved: tuple[Any, ...], retained: bool) -> Any:
+        """What the formula gives at a node, for the gradient `g` of the node's output."""
+        if not self.find:
+            return self.formula(g, *self.pick(saved))
+        return self.formula(g, *self.pick(saved), *[find(node, retained) for find in self.find])
 
 
 class Part:
@@ -109,24 +116,39 @@ class Op:
         asked = tuple(inspect.signature(formula).parameters)[1:]  # the first is g
         reads = tuple(name for name in asked if name in self.places)
         extras = asked[len(reads) :]
-        known = (
-            *self.metadata,
-            *(("shapes", "needs", "retained") if position is None else (f"{self.operands[position]}_shape",)),
-        )
+        known = self._findable(position)
         if not set(extras) <= set(known):
             raise TypeError(
                 f"op {self.name}: a gradient formula asks for {asked}; after g it may ask for any of "
-                f"{tuple(self.places)}, then for any of {known}"
+                f"{tuple(self.places)}, then for any of {tuple(known)}"
             )
         places = [self.places[name] for name in reads]
         if len(places) > 1 and not self.variadic:
             pick: Callable[[tuple[Any, ...]], tuple[Any, ...]] = itemgetter(*places)
+        elif len(places) == 1 and not self.variadic:
+            pick = itemgetter(slice(places[0], places[0] + 1 or None))  # a tuple of one
         else:
 
             def pick(saved: tuple[Any, ...]) -> tuple[Any, ...]:
                 return tuple([saved[place] for place in places])
 
-        return Rule(position, formula, reads, pick, extras)
+        return Rule(position, formula, reads, pick, extras, tuple(known[name] for name in extras))
+
+    def _findable(self, position: int | None) -> dict[str, Callable[[Node, bool], Any]]:
+        """What a formula may ask for beside saved values: by name, how it is found at a node."""
+
+        def metadata(name: str) -> Callable[[Node, bool], Any]:
+            return lambda node, retained: node.metadata[name]
+
+        known = {name: metadata(name) for name in self.metadata}
+        if position is not None:
+            return {**known, f"{self.operands[position]}_shape": lambda node, retained: node.parents[position].shape}
+        return {
+            **known,
+            "shapes": lambda node, retained: tuple([getattr(parent, "shape", ()) for parent in node.parents]),
+            "needs": lambda node, retained: tuple([isinstance(p, Node) and p.varies for p in node.parents]),
+            "retained": lambda node, retained: retained,
+        }
 
     def plan(self, needs: tuple[bool, ...]) -> tuple[tuple[Rule, ...], tuple[bool, ...]]:
         """Which rules to run when these operands need gradients, and which of (*operands, out) they read."""
@@ -140,19 +162,6 @@ class Op:
             if len(needs) <= MANY:  # there is no end of calls with more
                 self._plans[needs] = plan
         return plan
-
-    def gradient(self, rule: Rule, node: Node, g: Any, saved: tuple[Any, ...], retained: bool) -> Any:
-        """A rule's result at one of this op's nodes, for the gradient `g` of the node's output."""
-        if not rule.extras:
-            return rule.formula(g, *rule.pick(saved))
-        known = dict(node.metadata)
-        if rule.position is None:
-            known["shapes"] = tuple([getattr(parent, "shape", ()) for parent in node.parents])
-            known["retained"] = retained
-            known["needs"] = tuple([isinstance(parent, Node) and parent.varies for parent in node.parents])
-        else:
-            known[f"{self.operands[rule.position]}_shape"] = node.parents[rule.position].shape
-        return rule.formula(g, *rule.pick(saved), **{name: known[name] for name in rule.extras})
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Sort a call's arguments into operands and metadata."""

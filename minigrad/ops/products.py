@@ -34,7 +34,7 @@ def _matmul_by_y(g: Array, x: Array, y_shape: tuple[int, ...]) -> Array:
 @op(x=_matmul_by_x, y=_matmul_by_y, cases=lambda d: d.call(*d.factors()))
 def matmul(xp: Any, x: Array, y: Array) -> Tensor:
     """Matrix product of the last two axes; other axes broadcast, and one axis is a vector."""
-    x_ndim, y_ndim = xp.ndim(x), xp.ndim(y)
+    x_ndim, y_ndim = getattr(x, "ndim", 0), getattr(y, "ndim", 0)
     if x_ndim and y_ndim and x.shape[-1] != y.shape[-2 if y_ndim > 1 else 0]:
         raise ValueError(
             f"x's last axis ({x.shape[-1]}) and y's {'second last' if y_ndim > 1 else 'only'} axis "
