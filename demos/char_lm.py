@@ -21,7 +21,7 @@ import minigrad as mg
 import nn
 
 from .char_model import CELLS, CharModel, continuations, vocabulary_of
-from .char_training import SCHEDULES, Training, read, rehearsed_steps
+from .char_training import SCHEDULES, Training, read, rehearsed
 from .corpora import NAMES
 from .run_folder import RunFolder
 
@@ -32,7 +32,7 @@ def train(options: dict[str, Any], path: Path | None) -> None:
     config = options | dict(prompt=data.prompt, characters=data.vocabulary.characters, text_sha256=data.sha256)
     folder = RunFolder(path or free_folder(options["corpus"], options["cell"]))
     folder.check_new()
-    config["steps"] = config["steps"] or rehearsed_steps(config, data, folder)
+    config |= {"threads": config["threads"] or 1} if config["steps"] else rehearsed(config, data, folder)
     training = Training(config, data, folder)
     folder.begin(config)
     training.announce()
@@ -101,7 +101,7 @@ def typed_lines() -> Iterator[str]:
 
 def whole(config: dict[str, Any], path: Path) -> dict[str, Any]:
     """The config of a run, if no field is missing or of another kind; ValueError otherwise."""
-    path, added = path / "config.json", dict(steps=1, prompt="", characters="", text_sha256="")
+    path, added = path / "config.json", dict(steps=1, threads=1, prompt="", characters="", text_sha256="")
     expected = training_options(train_parser().parse_args([])) | added
     if missing := sorted(set(expected) - set(config)):
         raise ValueError(f"{path}: expected the config of a run, but it has no {', '.join(missing)}")
@@ -190,6 +190,7 @@ def train_parser() -> argparse.ArgumentParser:
         "--minutes", type=above_0, default=2.0, help="of training and validation, by what some steps take (%(default)s)"
     )
     add("--steps", type=count, help="bound the run by steps rather than by minutes")
+    add("--threads", type=count, help="of BLAS (as many as turn out fastest; with --steps, 1)")
     add("--resume", metavar="RUN", help="go on with the run of this folder, by its own options")
     add("--out", type=Path, help="the run's folder (runs/CORPUS-CELL)")
     add_sampling_options(command)

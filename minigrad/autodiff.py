@@ -85,18 +85,18 @@ class Walk:
         else:
             rules = node.rules
         saved = saved_tensors(node, op) if self.create_graph and rules else node.saved
-        if not self.retain_graph:
-            node.saved = None  # now: a formula may write to what nobody reads again, and then fail
         for rule in rules:
             if rule.position is None:
-                self.arrive_at_all(node, op, list(rule.gradient(node, g, saved, self.retain_graph)))
+                self.arrive_at_all(node, op, list(rule.gradient(node, g, saved)))
                 continue
             parent = node.parents[rule.position]
             if self.path is None or parent in self.path:
-                gradient = rule.gradient(node, g, saved, self.retain_graph)
+                gradient = rule.gradient(node, g, saved)
                 if gradient.shape != parent.shape or gradient.dtype is not parent.dtype:
                     gradient = fit(gradient, parent, op)
                 self.arrive(parent, gradient)
+        if not self.retain_graph:
+            node.saved = None
 
     def arrive_at_all(self, node: Node, op: Op, gradients: list[Any]) -> None:
         """Pass on the gradients of all operands, None where there is none."""

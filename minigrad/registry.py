@@ -46,13 +46,13 @@ class Rule(NamedTuple):
     reads: tuple[str, ...]  # saved values, by position: operands and "out", or "kept" ...
     pick: Callable[[tuple[Any, ...]], tuple[Any, ...]]  # ... which this takes out of a node's `saved`
     extras: tuple[str, ...]  # then metadata, shapes and the like ...
-    find: tuple[Callable[[Node, bool], Any], ...]  # ... which these find, given the node and whether it is retained
+    find: tuple[Callable[[Node], Any], ...]  # ... which these find at a node
 
-    def gradient(self, node: Node, g: Any, saved: tuple[Any, ...], retained: bool) -> Any:
+    def gradient(self, node: Node, g: Any, saved: tuple[Any, ...]) -> Any:
         """What the formula gives at a node, for the gradient `g` of the node's output."""
         if not self.find:
             return self.formula(g, *self.pick(saved))
-        return self.formula(g, *self.pick(saved), *[find(node, retained) for find in self.find])
+        return self.formula(g, *self.pick(saved), *[find(node) for find in self.find])
 
 
 class Part:
@@ -134,20 +134,19 @@ class Op:
 
         return Rule(position, formula, reads, pick, extras, tuple(known[name] for name in extras))
 
-    def _findable(self, position: int | None) -> dict[str, Callable[[Node, bool], Any]]:
+    def _findable(self, position: int | None) -> dict[str, Callable[[Node], Any]]:
         """What a formula may ask for beside saved values: by name, how it is found at a node."""
 
-        def metadata(name: str) -> Callable[[Node, bool], Any]:
-            return lambda node, retained: node.metadata[name]
+        def metadata(name: str) -> Callable[[Node], Any]:
+            return lambda node: node.metadata[name]
 
         known = {name: metadata(name) for name in self.metadata}
         if position is not None:
-            return {**known, f"{self.operands[position]}_shape": lambda node, retained: node.parents[position].shape}
+            return {**known, f"{self.operands[position]}_shape": lambda node: node.parents[position].shape}
         return {
             **known,
-            "shapes": lambda node, retained: tuple([getattr(parent, "shape", ()) for parent in node.parents]),
-            "needs": lambda node, retained: tuple([isinstance(p, Node) and p.varies for p in node.parents]),
-            "retained": lambda node, retained: retained,
+            "shapes": lambda node: tuple([getattr(parent, "shape", ()) for parent in node.parents]),
+            "needs": lambda node: tuple([isinstance(p, Node) and p.varies for p in node.parents]),
         }
 
     def plan(self, needs: tuple[bool, ...]) -> tuple[tuple[Rule, ...], tuple[bool, ...]]:
@@ -380,9 +379,8 @@ def op(
 
     Args:
         backward: in place of formulas by name, one that gives a list with the gradient of each operand (None
-            for none). It may ask for the operands' `shapes`, for which of them it is wanted (`needs`), and whether
-            the graph is `retained`: if not, it may write to what was kept. Every positional parameter is an operand
-            then.
+            for none). It may ask for the operands' `shapes`, and for which of them it is wanted (`needs`). Every
+            positional parameter is an operand then.
         steps: the same in smaller ops, for an op that is one for the sake of speed: what runs under `unrolled()`, and
             is differentiated where gradients of gradients are wanted. The forward function may then have a last
             parameter `keep`, a list: what it puts there the gradient may ask for, as `kept`.

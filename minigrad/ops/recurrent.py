@@ -7,7 +7,7 @@ and what runs under `unrolled()`. Here it is computed in few large operations:
 - sigmoid(a) is (1 + tanh(a / 2)) / 2, so that one tanh does for all gates, in place;
 - local derivatives need nothing that flows back, and so are worked out for a block of steps at a time.
 
-    T steps   B batch   D input   H hidden   G H rows of the weights: H for each gate   da the gradient of a
+    T steps   B batch   D input   H hidden   G gates, H rows of the weights for each   a = W x + b   da its gradient
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from . import steps
 from .shapes import stack
 
 BLOCK = 1 << 14  # elements of a state that are worked on at a time, so that they stay in the processor's cache
+SMALL = 10**6  # multiplications: up to so many OpenBLAS does not pack the factors of a product
+COLUMNS = 64  # of a factor that is cut to make its product small
 
 # ------------------------------------------------------------------------------------------------ what all share
 
@@ -66,19 +68,35 @@ def _over(xp: Any, running: Array | None, reverse: bool) -> Array | None:
     return None if running is None else xp.logical_not(_in_order(running, reverse))
 
 
-def _inputs(xp: Any, x: Array, W_ih: Array, reverse: bool, *biases: Array | None) -> Array:
-    """What the inputs add to the gates, W x + b of all steps: (T, B, D) -> (T, B, G H)."""
+def _inputs(xp: Any, x: Array, W_ih: Array, G: int, reverse: bool, *biases: Array | None) -> Array:
+    """What the inputs add to the gates, W x + b of all steps, each gate in one piece: (T, B, D) -> (G, T, B, H)."""
     T, B, D = x.shape
-    a = xp.matmul(_in_order(x, reverse).reshape(T * B, D), W_ih.T).reshape(T, B, len(W_ih))
+    a = xp.matmul(_in_order(x, reverse).reshape(T * B, D), W_ih.reshape(G, -1, D).swapaxes(1, 2))  # (G, T B, H)
     given = [b for b in biases if b is not None]
     if given:
-        a += given[0] if len(given) == 1 else given[0] + given[1]
-    return a
+        a += (given[0] if len(given) == 1 else given[0] + given[1]).reshape(G, 1, -1)
+    return a.reshape(G, T, B, -1)
 
 
-def _columns(xp: Any, W: Array, T: int) -> Array:
-    """W transposed; in that order in memory too, where it is read often enough to pay for the copy."""
-    return xp.ascontiguousarray(W.T) if T > 1 else W.T
+def _in_blocks(xp: Any, W_hh: Array, q: Array, T: int) -> tuple[Array, Array]:
+    """W_hh and q, room for G gates (G, B, H), in the blocks in which they are multiplied: matmul(h, W, out=q).
+
+    Small blocks, where there are not too many, BLAS multiplies without packing them first. W is copied in the order
+    in which it is read, where there are steps enough to pay for that.
+    """
+    G, B, H = q.shape
+    if B == 1:  # all gates of a row lie side by side
+        W, q = W_hh.T, q.reshape(1, G * H)
+    else:
+        n = COLUMNS if H % COLUMNS == 0 and B * H * COLUMNS <= SMALL else H
+        W, q = W_hh.reshape(G, H // n, n, H).swapaxes(2, 3), q.reshape(G, B, H // n, n).swapaxes(1, 2)
+    return (xp.ascontiguousarray(W) if T > 1 else W), q
+
+
+def _room_for_da(xp: Any, gates: Array) -> Array:
+    """Room for the gradient of what becomes the gates, (G, T, B, H), by row: (T, B, G H)."""
+    G, T, B, H = gates.shape
+    return xp.empty((T, B, G * H), gates.dtype)
 
 
 def _histories(xp: Any, T: int, *states: Array) -> Array:
@@ -90,18 +108,9 @@ def _histories(xp: Any, T: int, *states: Array) -> Array:
 
 
 def _by_row(a: Array, G: int) -> Array:
-    """Steps as products give and take them, (T, B, G H), seen gate by gate: (T, G, B, H)."""
+    """Steps as products take them, (T, B, G H), seen gate by gate: (T, G, B, H)."""
     T, B, GH = a.shape
     return a.reshape(T, B, G, GH // G).swapaxes(1, 2)
-
-
-def _by_gate(a: Array, G: int) -> Array:
-    """The memory of (T, B, G H) put to another use: (T, G, B, H), each gate in one piece.
-
-    Whatever runs through a gate takes half the time then.
-    """
-    T, B, GH = a.shape
-    return a.reshape(T, G, B, GH // G)
 
 
 def _blocks(state: Array, T: int) -> list[slice]:
@@ -209,11 +218,12 @@ def rnn(
     if nonlinearity not in steps.RNN:
         raise ValueError(f"expected nonlinearity to be {' or '.join(map(repr, steps.RNN))}")
     _check(x, [h], W_ih, W_hh, [b_ih, b_hh], G=1)
-    a, W, over = _inputs(xp, x, W_ih, reverse, b_ih, b_hh), _columns(xp, W_hh, len(x)), _over(xp, running, reverse)
-    (hs,) = _histories(xp, len(x), h)
+    (a,), over = _inputs(xp, x, W_ih, 1, reverse, b_ih, b_hh), _over(xp, running, reverse)
+    (hs,), q = _histories(xp, len(x), h), xp.empty_like(h)
+    W, p = _in_blocks(xp, W_hh, q[None], len(x))
     for t, (a_t, h, h_next) in enumerate(zip(a, hs[:-1], hs[1:], strict=True)):
-        xp.matmul(h, W, out=h_next)
-        xp.add(h_next, a_t, out=h_next)
+        xp.matmul(h, W, out=p)
+        xp.add(q, a_t, out=h_next)
         if nonlinearity == "tanh":
             xp.tanh(h_next, out=h_next)
         else:
@@ -229,34 +239,33 @@ def rnn(
 
 def _lstm_back(
     g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
-    reverse: bool, running: Array | None, needs: tuple[bool, ...], retained: bool,
+    reverse: bool, running: Array | None, needs: tuple[bool, ...],
 ) -> list[Array | None]:  # fmt: skip
-    xp, (memory, hs, cs) = backend_of(x).xp, kept
+    xp, (gates, hs, cs) = backend_of(x).xp, kept
     over, dhs = _over(xp, running, reverse), _in_order(g[0], reverse)
-    dh, dc, u = g[1].copy(), g[2].copy(), xp.empty_like(g[1])
-    da = xp.empty_like(memory) if retained else memory  # in place of the gates where nobody reads them again
-    gates, da_gates = _by_gate(memory, 4), _by_row(da, 4)  # (T, 4, B, H)
-    blocks = _blocks(dh, len(x))
-    room = xp.empty_like(gates[blocks[0]]), xp.empty_like(dhs[blocks[0]])
+    dh, dc, u, da = g[1].copy(), g[2].copy(), xp.empty_like(g[1]), _room_for_da(xp, gates)
+    da_gates, blocks = _by_row(da, 4), _blocks(dh, len(x))
+    room = xp.empty_like(gates[:, blocks[0]]), xp.empty_like(dhs[blocks[0]])
     for block in blocks:
-        i, f, n, o = gates[block].swapaxes(0, 1)  # n: the candidate
-        slopes, by_dh = (a[: len(i)] for a in room)  # dh, dc by i, f, n, o;  dc by dh
-        by_i, by_f, by_n, by_o = slopes.swapaxes(0, 1)
-        _sigmoid_slope(xp, gates[block], out=slopes)
+        i, f, n, o = gates[:, block]  # n: the candidate
+        slopes, by_dh = room[0][:, : len(i)], room[1][: len(i)]  # dh, dc by i, f, n, o;  dc by dh
+        by_i, by_f, by_n, by_o = slopes
+        _sigmoid_slope(xp, gates[:, block], out=slopes)
         _tanh_slope(xp, n, out=by_n)
         xp.tanh(cs[1:][block], out=by_dh)
         for slope, factor in (by_i, n), (by_f, cs[:-1][block]), (by_n, i), (by_o, by_dh):
             xp.multiply(slope, factor, out=slope)
         _tanh_slope(xp, by_dh, out=by_dh)
         xp.multiply(by_dh, o, out=by_dh)
-        each = block, da[block], dhs[block], f, by_dh, slopes[:, :3], by_o, da_gates[block, :3], da_gates[block, 3]
-        for t, da_t, dh_t, f_t, by_dh_t, by_dc, by_o_t, da_ifn, da_o in _backwards(*each):
+        by_dc = slopes[:3].swapaxes(0, 1)
+        each = block, da[block], dhs[block], f, by_dh, by_dc, by_o, da_gates[block, :3], da_gates[block, 3]
+        for t, da_t, dh_t, f_t, by_dh_t, by_dc_t, by_o_t, da_ifn, da_o in _backwards(*each):
             xp.add(dh, dh_t, out=dh)
             stays = None if over is None else dh * over[t]
             xp.multiply(dh, by_dh_t, out=u)
             xp.add(dc, u, out=dc)
             xp.multiply(dc, f_t, out=u)
-            xp.multiply(dc, by_dc, out=da_ifn)  # from here on f may be overwritten
+            xp.multiply(dc, by_dc_t, out=da_ifn)
             xp.multiply(dh, by_o_t, out=da_o)
             dc, u = u, dc
             xp.matmul(da_t, W_hh, out=dh)
@@ -290,22 +299,21 @@ def lstm(
         ValueError: shapes that are not these.
     """
     _check(x, [h, c], W_ih, W_hh, [b_ih, b_hh], G=4)
-    a, W, over = _inputs(xp, x, W_ih, reverse, b_ih, b_hh), _columns(xp, W_hh, len(x)), _over(xp, running, reverse)
-    scale = xp.full((4, *h.shape), 0.5, x.dtype)  # sigmoid(a) = tanh(a / 2) / 2 + 1 / 2
-    scale[2] = 1.0  # of i, f, n, o it is n that is a tanh
-    shift = 1 - scale
+    a, over = _inputs(xp, x, W_ih, 4, reverse, b_ih, b_hh), _over(xp, running, reverse)
+    scale = xp.asarray([0.5, 0.5, 1.0, 0.5], x.dtype).reshape(4, 1, 1)  # sigmoid(a) = tanh(a / 2) / 2 + 1 / 2
+    shift = 1 - scale  # of i, f, n, o it is n that is a tanh
     idle = xp.asarray([0.0, 1.0, 0.0, 0.0], x.dtype).reshape(4, 1, 1)  # c' = 1 * c + 0 * 0, and all slopes are 0
-    (hs, cs), p = _histories(xp, len(x), h, c), xp.empty_like(a[:1])
-    p_gates, q, u = _by_row(p, 4)[0], xp.empty_like(_by_gate(p, 4)[0]), xp.empty_like(h)
-    each = zip(_by_row(a, 4), _by_gate(a, 4), hs[:-1], hs[1:], cs[:-1], cs[1:], strict=True)
-    for t, (a_t, gates, h, h_next, c, c_next) in enumerate(each):
+    (hs, cs), q, u = _histories(xp, len(x), h, c), xp.empty_like(a[:, 0]), xp.empty_like(h)
+    W, p = _in_blocks(xp, W_hh, q, len(x))
+    each = zip(a.swapaxes(0, 1), hs[:-1], hs[1:], cs[:-1], cs[1:], strict=True)
+    for t, (gates, h, h_next, c, c_next) in enumerate(each):
         i, f, n, o = gates
-        xp.matmul(h, W, out=p[0])
-        xp.add(p_gates, a_t, out=q)  # (B, 4 H) -> (4, B, H)
+        xp.matmul(h, W, out=p)
+        xp.add(q, gates, out=q)
         xp.multiply(q, scale, out=q)
         xp.tanh(q, out=q)
         xp.multiply(q, scale, out=q)
-        xp.add(q, shift, out=gates)  # where a_t was
+        xp.add(q, shift, out=gates)  # where a was
         if over is not None:
             xp.copyto(gates, idle, where=over[t])
         xp.multiply(i, n, out=u)
@@ -324,20 +332,18 @@ def lstm(
 
 def _gru_back(
     g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
-    reverse: bool, needs: tuple[bool, ...], retained: bool,
+    reverse: bool, needs: tuple[bool, ...],
 ) -> list[Array | None]:  # fmt: skip
-    xp, (memory, recurrent_n, hs) = backend_of(x).xp, kept
+    xp, (gates, recurrent_n, hs) = backend_of(x).xp, kept
     dhs, dh, u, v = _in_order(g[0], reverse), g[1].copy(), xp.empty_like(g[1]), xp.empty_like(g[1])
-    da = xp.empty_like(memory) if retained else memory  # in place of the gates where nobody reads them again
-    dp = xp.empty_like(memory)  # of what the state adds, as da is of what the input adds: they differ in n
-    gates, da_gates, dp_gates = _by_gate(memory, 3), _by_row(da, 3), _by_row(dp, 3)  # (T, 3, B, H)
-    blocks = _blocks(dh, len(x))
-    room = xp.empty_like(gates[blocks[0]]), xp.empty_like(dhs[blocks[0]])
+    da, dp = _room_for_da(xp, gates), _room_for_da(xp, gates)  # dp: of what the state adds; they differ in n
+    da_gates, dp_gates, blocks = _by_row(da, 3), _by_row(dp, 3), _blocks(dh, len(x))
+    room = xp.empty_like(gates[:, blocks[0]]), xp.empty_like(dhs[blocks[0]])
     for block in blocks:
-        r, z, n = gates[block].swapaxes(0, 1)
-        slopes, w = (a[: len(r)] for a in room)
-        by_r, by_z, by_n = slopes.swapaxes(0, 1)
-        _sigmoid_slope(xp, gates[block], out=slopes)
+        r, z, n = gates[:, block]
+        slopes, w = room[0][:, : len(r)], room[1][: len(r)]
+        by_r, by_z, by_n = slopes
+        _sigmoid_slope(xp, gates[:, block], out=slopes)
         _tanh_slope(xp, n, out=by_n)
         xp.multiply(by_r, recurrent_n[block], out=by_r)
         xp.multiply(by_z, xp.subtract(hs[:-1][block], n, out=w), out=by_z)
@@ -348,7 +354,7 @@ def _gru_back(
             xp.multiply(dh, z_t, out=u)
             xp.multiply(dh, by_n_t, out=v)
             xp.multiply(v, r_t, out=dp_gates_t[2])
-            xp.multiply(v, by_r_t, out=da_t[0])  # from here on r, z and n may be overwritten
+            xp.multiply(v, by_r_t, out=da_t[0])
             xp.multiply(dh, by_z_t, out=da_t[1])
             da_t[2] = v
             dp_gates_t[:2] = da_t[:2]
@@ -378,23 +384,23 @@ def gru(
         ValueError: shapes that are not these.
     """
     _check(x, [h], W_ih, W_hh, [b_ih, b_hh], G=3)
-    a, W, over = _inputs(xp, x, W_ih, reverse, b_ih), _columns(xp, W_hh, len(x)), _over(xp, running, reverse)
-    (hs, recurrent_n), p, u = _histories(xp, len(x), h, h), xp.empty_like(a[:1]), xp.empty_like(h)
-    p_gates, q = _by_row(p, 3)[0], xp.empty_like(_by_gate(p, 3)[0])
-    each = zip(_by_row(a, 3), _by_gate(a, 3), recurrent_n[1:], hs[:-1], hs[1:], strict=True)
-    for t, (a_t, gates, h_n, h, h_next) in enumerate(each):
+    a, over = _inputs(xp, x, W_ih, 3, reverse, b_ih), _over(xp, running, reverse)
+    (hs, recurrent_n), q, u = _histories(xp, len(x), h, h), xp.empty_like(a[:, 0]), xp.empty_like(h)
+    W, p = _in_blocks(xp, W_hh, q, len(x))
+    b = None if b_hh is None else b_hh.reshape(3, 1, -1)
+    each = zip(a.swapaxes(0, 1), recurrent_n[1:], hs[:-1], hs[1:], strict=True)
+    for t, (gates, h_n, h, h_next) in enumerate(each):
         _, z, n = gates
-        xp.matmul(h, W, out=p[0])
-        if b_hh is not None:
-            xp.add(p, b_hh, out=p)
-        h_n[...] = p_gates[2]
-        q[...] = a_t
-        xp.add(q[:2], p_gates[:2], out=q[:2])
+        xp.matmul(h, W, out=p)
+        if b is not None:
+            xp.add(q, b, out=q)
+        h_n[...] = q[2]
+        xp.add(q[:2], gates[:2], out=q[:2])
         _sigmoid(xp, q[:2])
         xp.multiply(q[0], h_n, out=u)
-        xp.add(q[2], u, out=q[2])
+        xp.add(n, u, out=q[2])
         xp.tanh(q[2], out=q[2])
-        gates[...] = q  # where a_t was
+        gates[...] = q  # where a was
         if over is not None:
             xp.copyto(z, 1, where=over[t])  # h' = n + 1 * (h - n), and all slopes are 0
         xp.subtract(h, n, out=u)
@@ -408,24 +414,24 @@ def gru(
 
 def _gru_chung_back(
     g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
-    reverse: bool, needs: tuple[bool, ...], retained: bool,
+    reverse: bool, needs: tuple[bool, ...],
 ) -> list[Array | None]:  # fmt: skip
-    xp, (memory, hs) = backend_of(x).xp, kept
+    xp, (gates, hs) = backend_of(x).xp, kept
     dhs, dh, u, drh = _in_order(g[0], reverse), g[1].copy(), xp.empty_like(g[1]), xp.empty_like(g[1])
-    H, rh = dh.shape[-1], _by_gate(memory, 3)[:, 0] * hs[:-1]  # r * h
+    H, rh = dh.shape[-1], gates[0] * hs[:-1]  # r * h
     W_rz, W_n = W_hh[: 2 * H], W_hh[2 * H :]
-    da = xp.empty_like(memory) if retained else memory  # in place of the gates where nobody reads them again
-    gates, da_gates = _by_gate(memory, 3), _by_row(da, 3)  # (T, 3, B, H)
+    da = _room_for_da(xp, gates)
+    da_gates = _by_row(da, 3)
     for block in _blocks(dh, len(x)):
-        r, z, n = gates[block].swapaxes(0, 1)
-        slopes, h = xp.empty_like(gates[block]), hs[:-1][block]
-        by_r, by_z, by_n = slopes.swapaxes(0, 1)
-        _sigmoid_slope(xp, gates[block], out=slopes)
+        r, z, n = gates[:, block]
+        slopes, h = xp.empty_like(gates[:, block]), hs[:-1][block]
+        by_r, by_z, by_n = slopes
+        _sigmoid_slope(xp, gates[:, block], out=slopes)
         _tanh_slope(xp, n, out=by_n)
         xp.multiply(by_r, h, out=by_r)
         xp.multiply(by_z, n - h, out=by_z)
         xp.multiply(by_n, z, out=by_n)
-        each = block, da[block], da_gates[block], dhs[block], r.copy(), 1 - z, by_r, by_z, by_n
+        each = block, da[block], da_gates[block], dhs[block], r, 1 - z, by_r, by_z, by_n
         for _, da_t, da_gates_t, dh_t, r_t, rest, by_r_t, by_z_t, by_n_t in _backwards(*each):
             xp.add(dh, dh_t, out=dh)
             xp.multiply(dh, by_n_t, out=da_gates_t[2])
@@ -462,23 +468,21 @@ def gru_chung(
         ValueError: shapes that are not these.
     """
     _check(x, [h], W_ih, W_hh, [b_ih, b_hh], G=3)
-    a, over = _inputs(xp, x, W_ih, reverse, b_ih, b_hh), _over(xp, running, reverse)
-    H = h.shape[-1]
-    W_rz, W_n = _columns(xp, W_hh[: 2 * H], len(x)), _columns(xp, W_hh[2 * H :], len(x))
-    (hs,), p, u, v = _histories(xp, len(x), h), xp.empty_like(a[:1, :, : 2 * H]), xp.empty_like(h), xp.empty_like(h)
-    p_gates, q = _by_row(p, 2)[0], xp.empty_like(_by_gate(a[:1], 3)[0])
-    each = zip(_by_row(a, 3), _by_gate(a, 3), hs[:-1], hs[1:], strict=True)
-    for t, (a_t, gates, h, h_next) in enumerate(each):
+    a, over = _inputs(xp, x, W_ih, 3, reverse, b_ih, b_hh), _over(xp, running, reverse)
+    (hs,), q, u = _histories(xp, len(x), h), xp.empty_like(a[:, 0]), xp.empty_like(h)
+    q_rz, q_n, H = q[:2], q[2:], h.shape[-1]
+    W_rz, p_rz = _in_blocks(xp, W_hh[: 2 * H], q_rz, len(x))
+    W_n, p_n = _in_blocks(xp, W_hh[2 * H :], q_n, len(x))
+    for t, (gates, h, h_next) in enumerate(zip(a.swapaxes(0, 1), hs[:-1], hs[1:], strict=True)):
         _, z, n = gates
-        xp.matmul(h, W_rz, out=p[0])
-        q[...] = a_t
-        xp.add(q[:2], p_gates, out=q[:2])
-        _sigmoid(xp, q[:2])
+        xp.matmul(h, W_rz, out=p_rz)
+        xp.add(q_rz, gates[:2], out=q_rz)
+        _sigmoid(xp, q_rz)
         xp.multiply(q[0], h, out=u)
-        xp.matmul(u, W_n, out=v)
-        xp.add(q[2], v, out=q[2])
-        xp.tanh(q[2], out=q[2])
-        gates[...] = q  # where a_t was
+        xp.matmul(u, W_n, out=p_n)
+        xp.add(q_n, gates[2:], out=q_n)
+        xp.tanh(q_n, out=q_n)
+        gates[...] = q  # where a was
         if over is not None:
             xp.copyto(z, 0, where=over[t])  # h' = h + 0 * (n - h), and all slopes are 0
         xp.subtract(n, h, out=u)

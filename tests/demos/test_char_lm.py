@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -260,9 +261,28 @@ def part(state, index):
 def test_minutes_become_a_number_of_steps_that_repeats_the_run(text, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     char_lm.main(["--corpus", str(text), "--minutes", "0.01", "--out", str(first), "--dropout", "0.1", *SMALL])
-    steps = json.loads((first / "config.json").read_text())["steps"]
-    char_lm.main(["--corpus", str(text), "--steps", str(steps), "--out", str(second), "--dropout", "0.1", *SMALL])
+    config = json.loads((first / "config.json").read_text())
+    found = ["--steps", str(config["steps"]), "--threads", str(config["threads"])]
+    char_lm.main(["--corpus", str(text), *found, "--out", str(second), "--dropout", "0.1", *SMALL])
     assert traces(first) == traces(second)
+
+
+def test_the_rehearsal_takes_the_threads_that_are_fastest(text, tmp_path, monkeypatch):
+    now = []
+
+    @contextmanager
+    def blas_on(threads):
+        now.append(threads)
+        yield
+
+    monkeypatch.setattr(char_training, "blas_on", blas_on)
+    monkeypatch.setattr(char_training, "most_threads", lambda: 2)
+    for slow, fast in (1, 2), (2, 1):
+        seconds = {slow: 0.02, fast: 0.01}
+        monkeypatch.setattr(char_training, "timed", lambda f, seconds=seconds: (f(), seconds[now[-1]])[1])
+        run = tmp_path / f"on-{fast}"
+        char_lm.main(["--corpus", str(text), "--minutes", "0.01", "--out", str(run), *SMALL])
+        assert json.loads((run / "config.json").read_text())["threads"] == now[-1] == fast
 
 
 # ---- stopping and going on
