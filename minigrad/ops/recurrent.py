@@ -7,6 +7,8 @@ and what runs under `unrolled()`. Here it is computed in few large operations:
 - sigmoid(a) is (1 + tanh(a / 2)) / 2, so that one tanh does for all gates, in place;
 - local derivatives need nothing that flows back, and so are worked out for a block of steps at a time.
 
+That is how NumPy likes it. Where the backend runs kernels, one does all of a step but its product (`minigrad.kernels`).
+
     T steps   B batch   D input   H hidden   G H rows of the weights: H for each gate   da the gradient of a
 """
 
@@ -18,6 +20,8 @@ from typing import Any
 from ..backend import Array, backend_of
 from ..creation import as_tensor
 from ..graph import Tensor
+from ..kernels import kernels_for
+from ..kernels import recurrent as on_gpu
 from ..registry import op
 from . import steps
 from .shapes import stack
@@ -153,14 +157,10 @@ def _by_bias(da: Array) -> Array:
 # ------------------------------------------------------------------------------------------------ RNN
 
 
-def _rnn_back(
-    g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
-    nonlinearity: str, reverse: bool, running: Array | None, needs: tuple[bool, ...],
-) -> list[Array | None]:  # fmt: skip
-    xp, (hs,) = backend_of(x).xp, kept
-    over, dhs = _over(xp, running, reverse), _in_order(g[0], reverse)
-    dh, da = g[1].copy(), xp.empty_like(hs[1:])
-    for block in _blocks(dh, len(x)):
+def _rnn_steps_back(
+    xp: Any, hs: Array, dhs: Array, over: Array | None, W_hh: Array, dh: Array, da: Array, nonlinearity: str
+) -> None:
+    for block in _blocks(dh, len(da)):
         h, slope = hs[1:][block], da[block]
         if nonlinearity == "tanh":
             _tanh_slope(xp, h, out=slope)
@@ -175,9 +175,34 @@ def _rnn_back(
             xp.matmul(da_t, W_hh, out=dh)
             if stays is not None:
                 xp.add(dh, stays, out=dh)
+
+
+def _rnn_back(
+    g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
+    nonlinearity: str, reverse: bool, running: Array | None, needs: tuple[bool, ...],
+) -> list[Array | None]:  # fmt: skip
+    xp, (hs,) = backend_of(x).xp, kept
+    over, dhs = _over(xp, running, reverse), _in_order(g[0], reverse)
+    dh, da = g[1].copy(), xp.empty_like(hs[1:])
+    if kernels := kernels_for(x, "recurrent"):
+        on_gpu.rnn_back(kernels, hs, dhs, over, W_hh, dh, da, nonlinearity == "relu")
+    else:
+        _rnn_steps_back(xp, hs, dhs, over, W_hh, dh, da, nonlinearity)
     dx = _in_order(_by_inputs(da, W_ih), reverse) if needs[0] else None
     db = _by_bias(da)
     return [dx, dh, _by_weights(da, _in_order(x, reverse)), _by_weights(da, hs[:-1]), db, db]
+
+
+def _rnn_steps(xp: Any, a: Array, W: Array, over: Array | None, hs: Array, nonlinearity: str) -> None:
+    for t, (a_t, h, h_next) in enumerate(zip(a, hs[:-1], hs[1:], strict=True)):
+        xp.matmul(h, W, out=h_next)
+        xp.add(h_next, a_t, out=h_next)
+        if nonlinearity == "tanh":
+            xp.tanh(h_next, out=h_next)
+        else:
+            xp.maximum(h_next, 0, out=h_next)
+        if over is not None:
+            xp.copyto(h_next, h, where=over[t])
 
 
 @op(
@@ -211,15 +236,10 @@ def rnn(
     _check(x, [h], W_ih, W_hh, [b_ih, b_hh], G=1)
     a, W, over = _inputs(xp, x, W_ih, reverse, b_ih, b_hh), _columns(xp, W_hh, len(x)), _over(xp, running, reverse)
     (hs,) = _histories(xp, len(x), h)
-    for t, (a_t, h, h_next) in enumerate(zip(a, hs[:-1], hs[1:], strict=True)):
-        xp.matmul(h, W, out=h_next)
-        xp.add(h_next, a_t, out=h_next)
-        if nonlinearity == "tanh":
-            xp.tanh(h_next, out=h_next)
-        else:
-            xp.maximum(h_next, 0, out=h_next)
-        if over is not None:
-            xp.copyto(h_next, h, where=over[t])
+    if kernels := kernels_for(x, "recurrent"):
+        on_gpu.rnn(kernels, a, W, over, hs, nonlinearity == "relu")
+    else:
+        _rnn_steps(xp, a, W, over, hs, nonlinearity)
     keep += (hs,)
     return _in_order(hs[1:], reverse), hs[-1].copy()
 
@@ -227,16 +247,11 @@ def rnn(
 # ------------------------------------------------------------------------------------------------ LSTM
 
 
-def _lstm_back(
-    g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
-    reverse: bool, running: Array | None, needs: tuple[bool, ...], retained: bool,
-) -> list[Array | None]:  # fmt: skip
-    xp, (memory, hs, cs) = backend_of(x).xp, kept
-    over, dhs = _over(xp, running, reverse), _in_order(g[0], reverse)
-    dh, dc, u = g[1].copy(), g[2].copy(), xp.empty_like(g[1])
-    da = xp.empty_like(memory) if retained else memory  # in place of the gates where nobody reads them again
+def _lstm_steps_back(
+    xp: Any, memory: Array, cs: Array, dhs: Array, over: Array | None, W_hh: Array, dh: Array, dc: Array, da: Array
+) -> Array:
     gates, da_gates = _by_gate(memory, 4), _by_row(da, 4)  # (T, 4, B, H)
-    blocks = _blocks(dh, len(x))
+    blocks, u = _blocks(dh, len(da)), xp.empty_like(dh)
     room = xp.empty_like(gates[blocks[0]]), xp.empty_like(dhs[blocks[0]])
     for block in blocks:
         i, f, n, o = gates[block].swapaxes(0, 1)  # n: the candidate
@@ -262,9 +277,51 @@ def _lstm_back(
             xp.matmul(da_t, W_hh, out=dh)
             if stays is not None:
                 xp.add(dh, stays, out=dh)
+    return dc
+
+
+def _lstm_back(
+    g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
+    reverse: bool, running: Array | None, needs: tuple[bool, ...], retained: bool,
+) -> list[Array | None]:  # fmt: skip
+    xp, (memory, hs, cs) = backend_of(x).xp, kept
+    over, dhs = _over(xp, running, reverse), _in_order(g[0], reverse)
+    dh, dc = g[1].copy(), g[2].copy()
+    da = xp.empty_like(memory) if retained else memory  # in place of the gates where nobody reads them again
+    if kernels := kernels_for(x, "recurrent"):
+        on_gpu.lstm_back(kernels, memory, cs, dhs, over, W_hh, dh, dc, da)
+    else:
+        dc = _lstm_steps_back(xp, memory, cs, dhs, over, W_hh, dh, dc, da)
     dx = _in_order(_by_inputs(da, W_ih), reverse) if needs[0] else None
     db = _by_bias(da)
     return [dx, dh, dc, _by_weights(da, _in_order(x, reverse)), _by_weights(da, hs[:-1]), db, db]
+
+
+def _lstm_steps(xp: Any, a: Array, W: Array, over: Array | None, hs: Array, cs: Array) -> None:
+    p, u = xp.empty_like(a[:1]), xp.empty_like(hs[0])
+    scale = xp.full((4, *u.shape), 0.5, a.dtype)  # sigmoid(a) = tanh(a / 2) / 2 + 1 / 2
+    scale[2] = 1.0  # of i, f, n, o it is n that is a tanh
+    shift = 1 - scale
+    idle = xp.asarray([0.0, 1.0, 0.0, 0.0], a.dtype).reshape(4, 1, 1)  # c' = 1 * c + 0 * 0, and all slopes are 0
+    p_gates, q = _by_row(p, 4)[0], xp.empty_like(_by_gate(p, 4)[0])
+    each = zip(_by_row(a, 4), _by_gate(a, 4), hs[:-1], hs[1:], cs[:-1], cs[1:], strict=True)
+    for t, (a_t, gates, h, h_next, c, c_next) in enumerate(each):
+        i, f, n, o = gates
+        xp.matmul(h, W, out=p[0])
+        xp.add(p_gates, a_t, out=q)  # (B, 4 H) -> (4, B, H)
+        xp.multiply(q, scale, out=q)
+        xp.tanh(q, out=q)
+        xp.multiply(q, scale, out=q)
+        xp.add(q, shift, out=gates)  # where a_t was
+        if over is not None:
+            xp.copyto(gates, idle, where=over[t])
+        xp.multiply(i, n, out=u)
+        xp.multiply(f, c, out=c_next)
+        xp.add(c_next, u, out=c_next)
+        xp.tanh(c_next, out=u)
+        xp.multiply(o, u, out=h_next)
+        if over is not None:
+            xp.copyto(h_next, h, where=over[t])
 
 
 @op(
@@ -291,30 +348,11 @@ def lstm(
     """
     _check(x, [h, c], W_ih, W_hh, [b_ih, b_hh], G=4)
     a, W, over = _inputs(xp, x, W_ih, reverse, b_ih, b_hh), _columns(xp, W_hh, len(x)), _over(xp, running, reverse)
-    scale = xp.full((4, *h.shape), 0.5, x.dtype)  # sigmoid(a) = tanh(a / 2) / 2 + 1 / 2
-    scale[2] = 1.0  # of i, f, n, o it is n that is a tanh
-    shift = 1 - scale
-    idle = xp.asarray([0.0, 1.0, 0.0, 0.0], x.dtype).reshape(4, 1, 1)  # c' = 1 * c + 0 * 0, and all slopes are 0
-    (hs, cs), p = _histories(xp, len(x), h, c), xp.empty_like(a[:1])
-    p_gates, q, u = _by_row(p, 4)[0], xp.empty_like(_by_gate(p, 4)[0]), xp.empty_like(h)
-    each = zip(_by_row(a, 4), _by_gate(a, 4), hs[:-1], hs[1:], cs[:-1], cs[1:], strict=True)
-    for t, (a_t, gates, h, h_next, c, c_next) in enumerate(each):
-        i, f, n, o = gates
-        xp.matmul(h, W, out=p[0])
-        xp.add(p_gates, a_t, out=q)  # (B, 4 H) -> (4, B, H)
-        xp.multiply(q, scale, out=q)
-        xp.tanh(q, out=q)
-        xp.multiply(q, scale, out=q)
-        xp.add(q, shift, out=gates)  # where a_t was
-        if over is not None:
-            xp.copyto(gates, idle, where=over[t])
-        xp.multiply(i, n, out=u)
-        xp.multiply(f, c, out=c_next)
-        xp.add(c_next, u, out=c_next)
-        xp.tanh(c_next, out=u)
-        xp.multiply(o, u, out=h_next)
-        if over is not None:
-            xp.copyto(h_next, h, where=over[t])
+    hs, cs = _histories(xp, len(x), h, c)
+    if kernels := kernels_for(x, "recurrent"):
+        on_gpu.lstm(kernels, a, W, over, hs, cs)
+    else:
+        _lstm_steps(xp, a, W, over, hs, cs)
     keep += a, hs, cs
     return _in_order(hs[1:], reverse), hs[-1].copy(), cs[-1].copy()
 
@@ -322,16 +360,11 @@ def lstm(
 # ------------------------------------------------------------------------------------------------ GRU
 
 
-def _gru_back(
-    g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
-    reverse: bool, needs: tuple[bool, ...], retained: bool,
-) -> list[Array | None]:  # fmt: skip
-    xp, (memory, recurrent_n, hs) = backend_of(x).xp, kept
-    dhs, dh, u, v = _in_order(g[0], reverse), g[1].copy(), xp.empty_like(g[1]), xp.empty_like(g[1])
-    da = xp.empty_like(memory) if retained else memory  # in place of the gates where nobody reads them again
-    dp = xp.empty_like(memory)  # of what the state adds, as da is of what the input adds: they differ in n
+def _gru_steps_back(
+    xp: Any, memory: Array, recurrent_n: Array, hs: Array, dhs: Array, W_hh: Array, dh: Array, da: Array, dp: Array
+) -> None:
     gates, da_gates, dp_gates = _by_gate(memory, 3), _by_row(da, 3), _by_row(dp, 3)  # (T, 3, B, H)
-    blocks = _blocks(dh, len(x))
+    blocks, u, v = _blocks(dh, len(da)), xp.empty_like(dh), xp.empty_like(dh)
     room = xp.empty_like(gates[blocks[0]]), xp.empty_like(dhs[blocks[0]])
     for block in blocks:
         r, z, n = gates[block].swapaxes(0, 1)
@@ -354,9 +387,51 @@ def _gru_back(
             dp_gates_t[:2] = da_t[:2]
             xp.matmul(dp_t, W_hh, out=dh)
             xp.add(dh, u, out=dh)
+
+
+def _gru_back(
+    g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
+    reverse: bool, needs: tuple[bool, ...], retained: bool,
+) -> list[Array | None]:  # fmt: skip
+    xp, (memory, recurrent_n, hs) = backend_of(x).xp, kept
+    dhs, dh = _in_order(g[0], reverse), g[1].copy()
+    da = xp.empty_like(memory) if retained else memory  # in place of the gates where nobody reads them again
+    dp = xp.empty_like(memory)  # of what the state adds, as da is of what the input adds: they differ in n
+    if kernels := kernels_for(x, "recurrent"):
+        on_gpu.gru_back(kernels, memory, recurrent_n, hs, dhs, W_hh, dh, da, dp)
+    else:
+        _gru_steps_back(xp, memory, recurrent_n, hs, dhs, W_hh, dh, da, dp)
     dx = _in_order(_by_inputs(da, W_ih), reverse) if needs[0] else None
     dW_ih, dW_hh = _by_weights(da, _in_order(x, reverse)), _by_weights(dp, hs[:-1])
     return [dx, dh, dW_ih, dW_hh, _by_bias(da), _by_bias(dp)]
+
+
+def _gru_steps(
+    xp: Any, a: Array, W: Array, b_hh: Array | None, over: Array | None, hs: Array, recurrent_n: Array
+) -> None:
+    p, u = xp.empty_like(a[:1]), xp.empty_like(hs[0])
+    p_gates, q = _by_row(p, 3)[0], xp.empty_like(_by_gate(p, 3)[0])
+    each = zip(_by_row(a, 3), _by_gate(a, 3), recurrent_n, hs[:-1], hs[1:], strict=True)
+    for t, (a_t, gates, h_n, h, h_next) in enumerate(each):
+        _, z, n = gates
+        xp.matmul(h, W, out=p[0])
+        if b_hh is not None:
+            xp.add(p, b_hh, out=p)
+        h_n[...] = p_gates[2]
+        q[...] = a_t
+        xp.add(q[:2], p_gates[:2], out=q[:2])
+        _sigmoid(xp, q[:2])
+        xp.multiply(q[0], h_n, out=u)
+        xp.add(q[2], u, out=q[2])
+        xp.tanh(q[2], out=q[2])
+        gates[...] = q  # where a_t was
+        if over is not None:
+            xp.copyto(z, 1, where=over[t])  # h' = n + 1 * (h - n), and all slopes are 0
+        xp.subtract(h, n, out=u)
+        xp.multiply(z, u, out=u)
+        xp.add(n, u, out=h_next)
+        if over is not None:
+            xp.copyto(h_next, h, where=over[t])  # not even rounded
 
 
 @op(
@@ -379,30 +454,13 @@ def gru(
     """
     _check(x, [h], W_ih, W_hh, [b_ih, b_hh], G=3)
     a, W, over = _inputs(xp, x, W_ih, reverse, b_ih), _columns(xp, W_hh, len(x)), _over(xp, running, reverse)
-    (hs, recurrent_n), p, u = _histories(xp, len(x), h, h), xp.empty_like(a[:1]), xp.empty_like(h)
-    p_gates, q = _by_row(p, 3)[0], xp.empty_like(_by_gate(p, 3)[0])
-    each = zip(_by_row(a, 3), _by_gate(a, 3), recurrent_n[1:], hs[:-1], hs[1:], strict=True)
-    for t, (a_t, gates, h_n, h, h_next) in enumerate(each):
-        _, z, n = gates
-        xp.matmul(h, W, out=p[0])
-        if b_hh is not None:
-            xp.add(p, b_hh, out=p)
-        h_n[...] = p_gates[2]
-        q[...] = a_t
-        xp.add(q[:2], p_gates[:2], out=q[:2])
-        _sigmoid(xp, q[:2])
-        xp.multiply(q[0], h_n, out=u)
-        xp.add(q[2], u, out=q[2])
-        xp.tanh(q[2], out=q[2])
-        gates[...] = q  # where a_t was
-        if over is not None:
-            xp.copyto(z, 1, where=over[t])  # h' = n + 1 * (h - n), and all slopes are 0
-        xp.subtract(h, n, out=u)
-        xp.multiply(z, u, out=u)
-        xp.add(n, u, out=h_next)
-        if over is not None:
-            xp.copyto(h_next, h, where=over[t])  # not even rounded
-    keep += a, recurrent_n[1:], hs
+    hs, recurrent_n = _histories(xp, len(x), h, h)
+    recurrent_n = recurrent_n[1:]
+    if kernels := kernels_for(x, "recurrent"):
+        on_gpu.gru(kernels, a, W, b_hh, over, hs, recurrent_n)
+    else:
+        _gru_steps(xp, a, W, b_hh, over, hs, recurrent_n)
+    keep += a, recurrent_n, hs
     return _in_order(hs[1:], reverse), hs[-1].copy()
 
 
