@@ -16,7 +16,7 @@ from ..backend import Array, backend_of, is_array
 BLOCK = 256  # a power of two, as sums over a block need
 
 REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
-NULL = np.uintp(0)
+NULL = np.uintp(0)  # CuPy makes another address of None
 
 
 def source(name: str, dtype: np.dtype) -> str:
