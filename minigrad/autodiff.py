@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
-from .backend import add_at, backend_of
+from .adding import add_at
+from .backend import backend_of
 from .creation import as_tensor
 from .graph import GraphError, Node, Tensor, recording, refuse_stale, written
 from .registry import Op, Part, Rule

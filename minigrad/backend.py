@@ -24,16 +24,18 @@ class DeviceError(RuntimeError):
 
 @dataclass(frozen=True)
 class Backend:
-    """One array library: its device's name, its namespace, its array type and the two ways across."""
+    """One array library: its device's name, its namespace, its array type and the two ways across.
+
+    Where it runs kernels, `compile` makes of CUDA C what has `get_function(name)`, to be called as (grid, block, args).
+    """
 
     device: str
     xp: Any
     array_type: type
     from_numpy: Callable[[np.ndarray], Array]
     to_numpy: Callable[[Array], np.ndarray]
+    compile: Callable[[str], Any] | None = None
 
-
-OFTEN = 16  # times that each row comes: from there on, sums of sorted rows beat `np.add.at`
 
 _by_device: dict[str, Backend] = {}
 _by_type: dict[type, Backend] = {}
@@ -63,7 +65,11 @@ def _load_cupy() -> Backend:
             f"device 'cuda': CuPy {cupy.__version__} is installed, but a first kernel did not run "
             f"({type(error).__name__}: {error}); check the NVIDIA driver, or stay on device 'cpu'"
         ) from error
-    return register(Backend("cuda", cupy, cupy.ndarray, cupy.asarray, cupy.asnumpy))
+
+    def compile(source: str) -> Any:
+        return cupy.RawModule(code=source, options=("--std=c++17",))
+
+    return register(Backend("cuda", cupy, cupy.ndarray, cupy.asarray, cupy.asnumpy, compile))
 
 
 def backend_for(device: str) -> Backend:
@@ -119,32 +125,6 @@ def owner(array: Array) -> Array:
     while type(base := getattr(array, "base", None)) is kind:
         array = base
     return array
-
-
-def add_at(array: Array, index: Any, values: Array) -> None:
-    """array[index] += values, in place; what is indexed twice is added to twice."""
-    items = index if isinstance(index, tuple) else (index,)
-    if all(i is None or i is Ellipsis or isinstance(i, int | np.integer | slice) for i in items):
-        array[index] += values  # reads no element twice
-    else:
-        xp = backend_of(array).xp
-        lists = [xp.asarray(i, None if i else int) if isinstance(i, list | tuple) else i for i in items]
-        if len(lists) == 1 and type(array) is np.ndarray and lists[0].dtype.kind in "iu" and array.ndim > 1:
-            _add_rows(array, lists[0].ravel(), values.reshape(lists[0].size, *array.shape[1:]))
-        else:
-            xp.add.at(array, tuple(lists), values)
-
-
-def _add_rows(array: np.ndarray, rows: np.ndarray, values: np.ndarray) -> None:
-    """array[rows] += values; where rows come often, as in an embedding's gradient, several times as fast as NumPy's."""
-    order = np.argsort(rows, kind="stable")
-    ordered = rows[order]
-    starts = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))
-    if len(rows) <= OFTEN * len(starts):
-        np.add.at(array, rows, values)
-        return
-    for row, places in zip(ordered[starts], np.split(order, starts[1:]), strict=True):
-        array[row] += values[places].sum(axis=0)
 
 
 # ---------------------------------------------------------------------- dtypes

@@ -15,7 +15,8 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
-from .backend import Array, add_at, backend_of, is_array
+from .adding import add_at
+from .backend import Array, backend_of, is_array
 from .graph import Node, Tensor, leaf, new_node, output_node, recording, unrolling
 from .methods import functions
 from .operands import alike, as_array, common_backend, describe, follow, settle

@@ -2,7 +2,7 @@
 
 An array of it never becomes a NumPy array by itself, is refused by NumPy's functions, and refuses lists, NumPy's
 arrays and NumPy's floating-point scalars. What a reduction gives is a 0-d array of its own kind, never a scalar.
-An integer index out of range wraps around, without a word.
+An integer index out of range wraps around, without a word. Kernels in CUDA C run too, on the host.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import Backend, owner, register
+
+from . import cuda_on_host
 
 METADATA = {"shape", "ndim", "size", "dtype", "strides", "itemsize", "nbytes", "flags", "item", "tolist", "tobytes"}
 CREATION = {"zeros", "ones", "empty", "full", "eye", "identity", "arange", "linspace"}  # of no array
@@ -224,4 +226,12 @@ def to_numpy(array: StrictArray) -> np.ndarray:
     return array._array.copy()
 
 
-strict_backend = register(Backend("strict", StrictNamespace(), StrictArray, from_numpy, to_numpy))
+def compile(source: str) -> cuda_on_host.Module:
+    return cuda_on_host.Module(source, operand)
+
+
+strict_backend = register(
+    Backend(
+        "strict", StrictNamespace(), StrictArray, from_numpy, to_numpy, compile if cuda_on_host.can_compile() else None
+    )
+)

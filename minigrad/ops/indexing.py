@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array, add_at, is_array
+from ..adding import add_at
+from ..backend import Array, is_array
 from ..graph import Tensor
 from ..registry import Part, op
 

@@ -7,6 +7,7 @@ import numpy as np
 from ..backend import Array, backend_of
 from ..creation import as_tensor
 from ..graph import Tensor
+from ..kernels import BLOCK, Kernels, kernels_for
 from ..registry import op
 from .indexing import grid, take_along_axis
 from .reductions import log_softmax
@@ -22,12 +23,36 @@ def _in_steps(x: Any, target: Array, axis: int) -> Tensor:
     return minus_at(log_softmax(as_tensor(x), axis=axis), target, axis=axis)
 
 
+def _kernels(x: Array, axis: int) -> Kernels | None:
+    """The kernels, which take classes along the last axis."""
+    return kernels_for(x, "losses") if axis in (-1, x.ndim - 1) else None
+
+
 def _by_x(g: Array, kept: list[Array], target: Array, axis: int) -> Array:
     (probabilities,) = kept
     xp = backend_of(g).xp
+    if kernels := _kernels(probabilities, axis):
+        target, g, dx = _integers(xp, target), xp.ascontiguousarray(g), xp.empty_like(probabilities)
+        kernels.launch("cross_entropy_back", dx.size, probabilities, target, g, dx, target.size, dx.shape[-1])
+        return dx
     dx = probabilities * xp.expand_dims(g, axis)
     dx[grid(xp, xp.expand_dims(xp.asarray(target), axis), axis)] -= xp.expand_dims(g, axis)  # no element twice
     return dx
+
+
+def _integers(xp: Any, target: Array) -> Array:
+    """Targets as kernels take them."""
+    return xp.ascontiguousarray(xp.asarray(target), np.int64)
+
+
+def _on_gpu(xp: Any, kernels: Kernels, x: Array, target: Array, keep: list[Array]) -> Any:
+    """The loss of each place, and the probabilities, by one kernel."""
+    x = xp.ascontiguousarray(x)
+    loss, probabilities = xp.empty(target.shape, x.dtype), xp.empty_like(x)
+    target = _integers(xp, target)
+    kernels.launch("cross_entropy", target.size * BLOCK, x, target, loss, probabilities, x.shape[-1])
+    keep += [probabilities]
+    return loss
 
 
 @op(
@@ -65,6 +90,8 @@ def cross_entropy(xp: Any, x: Array, target: Any, *, axis: int = -1, keep: list[
     low, high = (int(target.min()), int(target.max())) if target.size else (0, V - 1)
     if low < 0 or high >= V:
         raise IndexError(f"expected target in 0..{V - 1}, got {low} to {high}")
+    if kernels := _kernels(x, axis):
+        return _on_gpu(xp, kernels, x, target, keep)
     target = xp.expand_dims(target, axis)
     e = x - xp.max(x, axis=axis, keepdims=True)
     of_target = xp.take_along_axis(e, target, axis)

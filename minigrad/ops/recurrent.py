@@ -7,6 +7,8 @@ and what runs under `unrolled()`. Here it is computed in few large operations:
 - sigmoid(a) is (1 + tanh(a / 2)) / 2, so that one tanh does for all gates, in place;
 - local derivatives need nothing that flows back, and so are worked out for a block of steps at a time.
 
+That is how NumPy likes it. Where the backend runs kernels, one does all of a step but its product (`minigrad.kernels`).
+
     T steps   B batch   D input   H hidden   G gates, H rows of the weights for each   a = W x + b   da its gradient
 """
 
@@ -18,6 +20,8 @@ from typing import Any
 from ..backend import Array, backend_of
 from ..creation import as_tensor
 from ..graph import Tensor
+from ..kernels import kernels_for
+from ..kernels import recurrent as on_gpu
 from ..registry import op
 from . import steps
 from .shapes import stack
@@ -162,14 +166,10 @@ def _by_bias(da: Array) -> Array:
 # ------------------------------------------------------------------------------------------------ RNN
 
 
-def _rnn_back(
-    g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
-    nonlinearity: str, reverse: bool, running: Array | None, needs: tuple[bool, ...],
-) -> list[Array | None]:  # fmt: skip
-    xp, (hs,) = backend_of(x).xp, kept
-    over, dhs = _over(xp, running, reverse), _in_order(g[0], reverse)
-    dh, da = g[1].copy(), xp.empty_like(hs[1:])
-    for block in _blocks(dh, len(x)):
+def _rnn_steps_back(
+    xp: Any, hs: Array, dhs: Array, over: Array | None, W_hh: Array, dh: Array, da: Array, nonlinearity: str
+) -> None:
+    for block in _blocks(dh, len(da)):
         h, slope = hs[1:][block], da[block]
         if nonlinearity == "tanh":
             _tanh_slope(xp, h, out=slope)
@@ -184,9 +184,36 @@ def _rnn_back(
             xp.matmul(da_t, W_hh, out=dh)
             if stays is not None:
                 xp.add(dh, stays, out=dh)
+
+
+def _rnn_back(
+    g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
+    nonlinearity: str, reverse: bool, running: Array | None, needs: tuple[bool, ...],
+) -> list[Array | None]:  # fmt: skip
+    xp, (hs,) = backend_of(x).xp, kept
+    over, dhs = _over(xp, running, reverse), _in_order(g[0], reverse)
+    dh, da = g[1].copy(), xp.empty_like(hs[1:])
+    if kernels := kernels_for(x, "recurrent"):
+        on_gpu.rnn_back(kernels, hs, dhs, over, W_hh, dh, da, nonlinearity == "relu")
+    else:
+        _rnn_steps_back(xp, hs, dhs, over, W_hh, dh, da, nonlinearity)
     dx = _in_order(_by_inputs(da, W_ih), reverse) if needs[0] else None
     db = _by_bias(da)
     return [dx, dh, _by_weights(da, _in_order(x, reverse)), _by_weights(da, hs[:-1]), db, db]
+
+
+def _rnn_steps(xp: Any, a: Array, W_hh: Array, over: Array | None, hs: Array, nonlinearity: str) -> None:
+    q = xp.empty_like(a[0])
+    W, p = _in_blocks(xp, W_hh, q[None], len(a))
+    for t, (a_t, h, h_next) in enumerate(zip(a, hs[:-1], hs[1:], strict=True)):
+        xp.matmul(h, W, out=p)
+        xp.add(q, a_t, out=h_next)
+        if nonlinearity == "tanh":
+            xp.tanh(h_next, out=h_next)
+        else:
+            xp.maximum(h_next, 0, out=h_next)
+        if over is not None:
+            xp.copyto(h_next, h, where=over[t])
 
 
 @op(
@@ -219,17 +246,11 @@ def rnn(
         raise ValueError(f"expected nonlinearity to be {' or '.join(map(repr, steps.RNN))}")
     _check(x, [h], W_ih, W_hh, [b_ih, b_hh], G=1)
     (a,), over = _inputs(xp, x, W_ih, 1, reverse, b_ih, b_hh), _over(xp, running, reverse)
-    (hs,), q = _histories(xp, len(x), h), xp.empty_like(h)
-    W, p = _in_blocks(xp, W_hh, q[None], len(x))
-    for t, (a_t, h, h_next) in enumerate(zip(a, hs[:-1], hs[1:], strict=True)):
-        xp.matmul(h, W, out=p)
-        xp.add(q, a_t, out=h_next)
-        if nonlinearity == "tanh":
-            xp.tanh(h_next, out=h_next)
-        else:
-            xp.maximum(h_next, 0, out=h_next)
-        if over is not None:
-            xp.copyto(h_next, h, where=over[t])
+    (hs,) = _histories(xp, len(x), h)
+    if kernels := kernels_for(x, "recurrent"):
+        on_gpu.rnn(kernels, a, W_hh, over, hs, nonlinearity == "relu")
+    else:
+        _rnn_steps(xp, a, W_hh, over, hs, nonlinearity)
     keep += (hs,)
     return _in_order(hs[1:], reverse), hs[-1].copy()
 
@@ -237,14 +258,10 @@ def rnn(
 # ------------------------------------------------------------------------------------------------ LSTM
 
 
-def _lstm_back(
-    g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
-    reverse: bool, running: Array | None, needs: tuple[bool, ...],
-) -> list[Array | None]:  # fmt: skip
-    xp, (gates, hs, cs) = backend_of(x).xp, kept
-    over, dhs = _over(xp, running, reverse), _in_order(g[0], reverse)
-    dh, dc, u, da = g[1].copy(), g[2].copy(), xp.empty_like(g[1]), _room_for_da(xp, gates)
-    da_gates, blocks = _by_row(da, 4), _blocks(dh, len(x))
+def _lstm_steps_back(
+    xp: Any, gates: Array, cs: Array, dhs: Array, over: Array | None, W_hh: Array, dh: Array, dc: Array, da: Array
+) -> Array:
+    da_gates, blocks, u = _by_row(da, 4), _blocks(dh, len(da)), xp.empty_like(dh)
     room = xp.empty_like(gates[:, blocks[0]]), xp.empty_like(dhs[blocks[0]])
     for block in blocks:
         i, f, n, o = gates[:, block]  # n: the candidate
@@ -271,9 +288,49 @@ def _lstm_back(
             xp.matmul(da_t, W_hh, out=dh)
             if stays is not None:
                 xp.add(dh, stays, out=dh)
+    return dc
+
+
+def _lstm_back(
+    g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
+    reverse: bool, running: Array | None, needs: tuple[bool, ...],
+) -> list[Array | None]:  # fmt: skip
+    xp, (gates, hs, cs) = backend_of(x).xp, kept
+    over, dhs = _over(xp, running, reverse), _in_order(g[0], reverse)
+    dh, dc, da = g[1].copy(), g[2].copy(), _room_for_da(xp, gates)
+    if kernels := kernels_for(x, "recurrent"):
+        on_gpu.lstm_back(kernels, gates, cs, dhs, over, W_hh, dh, dc, da)
+    else:
+        dc = _lstm_steps_back(xp, gates, cs, dhs, over, W_hh, dh, dc, da)
     dx = _in_order(_by_inputs(da, W_ih), reverse) if needs[0] else None
     db = _by_bias(da)
     return [dx, dh, dc, _by_weights(da, _in_order(x, reverse)), _by_weights(da, hs[:-1]), db, db]
+
+
+def _lstm_steps(xp: Any, a: Array, W_hh: Array, over: Array | None, hs: Array, cs: Array) -> None:
+    scale = xp.asarray([0.5, 0.5, 1.0, 0.5], a.dtype).reshape(4, 1, 1)  # sigmoid(a) = tanh(a / 2) / 2 + 1 / 2
+    shift = 1 - scale  # of i, f, n, o it is n that is a tanh
+    idle = xp.asarray([0.0, 1.0, 0.0, 0.0], a.dtype).reshape(4, 1, 1)  # c' = 1 * c + 0 * 0, and all slopes are 0
+    q, u = xp.empty_like(a[:, 0]), xp.empty_like(hs[0])
+    W, p = _in_blocks(xp, W_hh, q, a.shape[1])
+    each = zip(a.swapaxes(0, 1), hs[:-1], hs[1:], cs[:-1], cs[1:], strict=True)
+    for t, (gates, h, h_next, c, c_next) in enumerate(each):
+        i, f, n, o = gates
+        xp.matmul(h, W, out=p)
+        xp.add(q, gates, out=q)
+        xp.multiply(q, scale, out=q)
+        xp.tanh(q, out=q)
+        xp.multiply(q, scale, out=q)
+        xp.add(q, shift, out=gates)  # where a was
+        if over is not None:
+            xp.copyto(gates, idle, where=over[t])
+        xp.multiply(i, n, out=u)
+        xp.multiply(f, c, out=c_next)
+        xp.add(c_next, u, out=c_next)
+        xp.tanh(c_next, out=u)
+        xp.multiply(o, u, out=h_next)
+        if over is not None:
+            xp.copyto(h_next, h, where=over[t])
 
 
 @op(
@@ -300,29 +357,11 @@ def lstm(
     """
     _check(x, [h, c], W_ih, W_hh, [b_ih, b_hh], G=4)
     a, over = _inputs(xp, x, W_ih, 4, reverse, b_ih, b_hh), _over(xp, running, reverse)
-    scale = xp.asarray([0.5, 0.5, 1.0, 0.5], x.dtype).reshape(4, 1, 1)  # sigmoid(a) = tanh(a / 2) / 2 + 1 / 2
-    shift = 1 - scale  # of i, f, n, o it is n that is a tanh
-    idle = xp.asarray([0.0, 1.0, 0.0, 0.0], x.dtype).reshape(4, 1, 1)  # c' = 1 * c + 0 * 0, and all slopes are 0
-    (hs, cs), q, u = _histories(xp, len(x), h, c), xp.empty_like(a[:, 0]), xp.empty_like(h)
-    W, p = _in_blocks(xp, W_hh, q, len(x))
-    each = zip(a.swapaxes(0, 1), hs[:-1], hs[1:], cs[:-1], cs[1:], strict=True)
-    for t, (gates, h, h_next, c, c_next) in enumerate(each):
-        i, f, n, o = gates
-        xp.matmul(h, W, out=p)
-        xp.add(q, gates, out=q)
-        xp.multiply(q, scale, out=q)
-        xp.tanh(q, out=q)
-        xp.multiply(q, scale, out=q)
-        xp.add(q, shift, out=gates)  # where a was
-        if over is not None:
-            xp.copyto(gates, idle, where=over[t])
-        xp.multiply(i, n, out=u)
-        xp.multiply(f, c, out=c_next)
-        xp.add(c_next, u, out=c_next)
-        xp.tanh(c_next, out=u)
-        xp.multiply(o, u, out=h_next)
-        if over is not None:
-            xp.copyto(h_next, h, where=over[t])
+    hs, cs = _histories(xp, len(x), h, c)
+    if kernels := kernels_for(x, "recurrent"):
+        on_gpu.lstm(kernels, a, W_hh, over, hs, cs)
+    else:
+        _lstm_steps(xp, a, W_hh, over, hs, cs)
     keep += a, hs, cs
     return _in_order(hs[1:], reverse), hs[-1].copy(), cs[-1].copy()
 
@@ -330,14 +369,11 @@ def lstm(
 # ------------------------------------------------------------------------------------------------ GRU
 
 
-def _gru_back(
-    g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
-    reverse: bool, needs: tuple[bool, ...],
-) -> list[Array | None]:  # fmt: skip
-    xp, (gates, recurrent_n, hs) = backend_of(x).xp, kept
-    dhs, dh, u, v = _in_order(g[0], reverse), g[1].copy(), xp.empty_like(g[1]), xp.empty_like(g[1])
-    da, dp = _room_for_da(xp, gates), _room_for_da(xp, gates)  # dp: of what the state adds; they differ in n
-    da_gates, dp_gates, blocks = _by_row(da, 3), _by_row(dp, 3), _blocks(dh, len(x))
+def _gru_steps_back(
+    xp: Any, gates: Array, recurrent_n: Array, hs: Array, dhs: Array, W_hh: Array, dh: Array, da: Array, dp: Array
+) -> None:
+    da_gates, dp_gates, blocks = _by_row(da, 3), _by_row(dp, 3), _blocks(dh, len(da))
+    u, v = xp.empty_like(dh), xp.empty_like(dh)
     room = xp.empty_like(gates[:, blocks[0]]), xp.empty_like(dhs[blocks[0]])
     for block in blocks:
         r, z, n = gates[:, block]
@@ -360,9 +396,49 @@ def _gru_back(
             dp_gates_t[:2] = da_t[:2]
             xp.matmul(dp_t, W_hh, out=dh)
             xp.add(dh, u, out=dh)
+
+
+def _gru_back(
+    g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
+    reverse: bool, needs: tuple[bool, ...],
+) -> list[Array | None]:  # fmt: skip
+    xp, (gates, recurrent_n, hs) = backend_of(x).xp, kept
+    dhs, dh = _in_order(g[0], reverse), g[1].copy()
+    da, dp = _room_for_da(xp, gates), _room_for_da(xp, gates)  # dp: of what the state adds; they differ in n
+    if kernels := kernels_for(x, "recurrent"):
+        on_gpu.gru_back(kernels, gates, recurrent_n, hs, dhs, W_hh, dh, da, dp)
+    else:
+        _gru_steps_back(xp, gates, recurrent_n, hs, dhs, W_hh, dh, da, dp)
     dx = _in_order(_by_inputs(da, W_ih), reverse) if needs[0] else None
     dW_ih, dW_hh = _by_weights(da, _in_order(x, reverse)), _by_weights(dp, hs[:-1])
     return [dx, dh, dW_ih, dW_hh, _by_bias(da), _by_bias(dp)]
+
+
+def _gru_steps(
+    xp: Any, a: Array, W_hh: Array, b_hh: Array | None, over: Array | None, hs: Array, recurrent_n: Array
+) -> None:
+    q, u, b = xp.empty_like(a[:, 0]), xp.empty_like(hs[0]), None if b_hh is None else b_hh.reshape(3, 1, -1)
+    W, p = _in_blocks(xp, W_hh, q, a.shape[1])
+    each = zip(a.swapaxes(0, 1), recurrent_n, hs[:-1], hs[1:], strict=True)
+    for t, (gates, h_n, h, h_next) in enumerate(each):
+        _, z, n = gates
+        xp.matmul(h, W, out=p)
+        if b is not None:
+            xp.add(q, b, out=q)
+        h_n[...] = q[2]
+        xp.add(q[:2], gates[:2], out=q[:2])
+        _sigmoid(xp, q[:2])
+        xp.multiply(q[0], h_n, out=u)
+        xp.add(n, u, out=q[2])
+        xp.tanh(q[2], out=q[2])
+        gates[...] = q  # where a was
+        if over is not None:
+            xp.copyto(z, 1, where=over[t])  # h' = n + 1 * (h - n), and all slopes are 0
+        xp.subtract(h, n, out=u)
+        xp.multiply(z, u, out=u)
+        xp.add(n, u, out=h_next)
+        if over is not None:
+            xp.copyto(h_next, h, where=over[t])  # not even rounded
 
 
 @op(
@@ -385,30 +461,13 @@ def gru(
     """
     _check(x, [h], W_ih, W_hh, [b_ih, b_hh], G=3)
     a, over = _inputs(xp, x, W_ih, 3, reverse, b_ih), _over(xp, running, reverse)
-    (hs, recurrent_n), q, u = _histories(xp, len(x), h, h), xp.empty_like(a[:, 0]), xp.empty_like(h)
-    W, p = _in_blocks(xp, W_hh, q, len(x))
-    b = None if b_hh is None else b_hh.reshape(3, 1, -1)
-    each = zip(a.swapaxes(0, 1), recurrent_n[1:], hs[:-1], hs[1:], strict=True)
-    for t, (gates, h_n, h, h_next) in enumerate(each):
-        _, z, n = gates
-        xp.matmul(h, W, out=p)
-        if b is not None:
-            xp.add(q, b, out=q)
-        h_n[...] = q[2]
-        xp.add(q[:2], gates[:2], out=q[:2])
-        _sigmoid(xp, q[:2])
-        xp.multiply(q[0], h_n, out=u)
-        xp.add(n, u, out=q[2])
-        xp.tanh(q[2], out=q[2])
-        gates[...] = q  # where a was
-        if over is not None:
-            xp.copyto(z, 1, where=over[t])  # h' = n + 1 * (h - n), and all slopes are 0
-        xp.subtract(h, n, out=u)
-        xp.multiply(z, u, out=u)
-        xp.add(n, u, out=h_next)
-        if over is not None:
-            xp.copyto(h_next, h, where=over[t])  # not even rounded
-    keep += a, recurrent_n[1:], hs
+    hs, recurrent_n = _histories(xp, len(x), h, h)
+    recurrent_n = recurrent_n[1:]
+    if kernels := kernels_for(x, "recurrent"):
+        on_gpu.gru(kernels, a, W_hh, b_hh, over, hs, recurrent_n)
+    else:
+        _gru_steps(xp, a, W_hh, b_hh, over, hs, recurrent_n)
+    keep += a, recurrent_n, hs
     return _in_order(hs[1:], reverse), hs[-1].copy()
 
 

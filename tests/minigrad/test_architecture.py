@@ -1,4 +1,4 @@
-"""Who may import whom: backend <- graph <- autodiff <- ops <- {drawing, testing} <- nn <- demos."""
+"""Who may import whom: backend <- kernels <- graph <- autodiff <- ops <- {drawing, testing} <- nn <- demos."""
 
 import ast
 import importlib
@@ -21,7 +21,8 @@ PACKAGES = [name for name in ("minigrad", "nn", "demos") if (ROOT / name).is_dir
 # lies on lower levels, or belongs to the same name.
 LEVELS = [
     {"minigrad.backend"},
-    {"minigrad.methods", "minigrad.operands"},
+    {"minigrad.kernels"},
+    {"minigrad.adding", "minigrad.methods", "minigrad.operands"},
     {"minigrad.graph"},
     {"minigrad.creation", "minigrad.registry"},
     {"minigrad.autodiff"},
