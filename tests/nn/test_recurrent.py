@@ -342,6 +342,17 @@ def test_gradients_do_not_depend_on_how_many_steps_are_worked_on_at_a_time(
 
 
 @every_kind
+@pytest.mark.parametrize("columns", [1, H])
+def test_products_of_the_state_may_be_cut_into_blocks(kind: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recurrent, "COLUMNS", columns)  # H is one such block, or many
+    layer = make(kind, D, H)
+    with mg.unrolled():
+        steps, _ = layer(inputs)
+    outputs, _ = layer(inputs)
+    np.testing.assert_allclose(outputs.data, steps.data, rtol=1e-12)
+
+
+@every_kind
 def test_nan_in_the_input_reaches_what_it_reaches_step_by_step(kind: str) -> None:
     layer = make(kind, D, H)
     x = inputs.data.copy()
