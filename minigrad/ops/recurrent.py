@@ -74,19 +74,19 @@ def _over(xp: Any, running: Array | None, reverse: bool) -> Array | None:
 
 def _inputs(xp: Any, x: Array, W_ih: Array, G: int, reverse: bool, *biases: Array | None) -> Array:
     """What the inputs add to the gates, W x + b of all steps, each gate in one piece: (T, B, D) -> (G, T, B, H)."""
-    T, B, D = x.shape
-    a = xp.matmul(_in_order(x, reverse).reshape(T * B, D), W_ih.reshape(G, -1, D).swapaxes(1, 2))  # (G, T B, H)
+    (T, B, D), H = x.shape, len(W_ih) // G
+    a = xp.matmul(_in_order(x, reverse).reshape(T * B, D), W_ih.reshape(G, H, D).swapaxes(1, 2))  # (G, T B, H)
     given = [b for b in biases if b is not None]
     if given:
-        a += (given[0] if len(given) == 1 else given[0] + given[1]).reshape(G, 1, -1)
-    return a.reshape(G, T, B, -1)
+        a += (given[0] if len(given) == 1 else given[0] + given[1]).reshape(G, 1, H)
+    return a.reshape(G, T, B, H)
 
 
 def _in_blocks(xp: Any, W_hh: Array, q: Array, T: int) -> tuple[Array, Array]:
     """W_hh and q, room for G gates (G, B, H), in the blocks in which they are multiplied: matmul(h, W, out=q).
 
-    Small blocks, where there are not too many, BLAS multiplies without packing them first. W is copied in the order
-    in which it is read, where there are steps enough to pay for that.
+    They are small where OpenBLAS then multiplies without packing them first. W is copied in the order in which it is
+    read, where there are steps enough to pay for that.
     """
     G, B, H = q.shape
     if B == 1:  # all gates of a row lie side by side
