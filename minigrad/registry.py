@@ -46,14 +46,13 @@ class Rule(NamedTuple):
     formula: Callable[..., Any]
     reads: tuple[str, ...]  # saved values, by position: operands and "out", or "kept" ...
     pick: Callable[[tuple[Any, ...]], tuple[Any, ...]]  # ... which this takes out of a node's `saved`
-    extras: tuple[str, ...]  # then metadata, shapes and the like ...
-    find: tuple[Callable[[Node], Any], ...]  # ... which these find at a node
+    extras: dict[str, Callable[[Node], Any]]  # then metadata, shapes and the like, each with what finds it at a node
 
     def gradient(self, node: Node, g: Any, saved: tuple[Any, ...]) -> Any:
         """What the formula gives at a node, for the gradient `g` of the node's output."""
-        if not self.find:
+        if not self.extras:
             return self.formula(g, *self.pick(saved))
-        return self.formula(g, *self.pick(saved), *[find(node) for find in self.find])
+        return self.formula(g, *self.pick(saved), *[find(node) for find in self.extras.values()])
 
 
 class Part:
@@ -133,7 +132,7 @@ class Op:
             def pick(saved: tuple[Any, ...]) -> tuple[Any, ...]:
                 return tuple([saved[place] for place in places])
 
-        return Rule(position, formula, reads, pick, extras, tuple(known[name] for name in extras))
+        return Rule(position, formula, reads, pick, {name: known[name] for name in extras})
 
     def _findable(self, position: int | None) -> dict[str, Callable[[Node], Any]]:
         """What a formula may ask for beside saved values: by name, how it is found at a node."""
