@@ -21,7 +21,7 @@ import minigrad as mg
 import nn
 
 from .char_model import CELLS, CharModel, continuations, vocabulary_of
-from .char_training import SCHEDULES, Training, read, rehearsed
+from .char_training import SCHEDULES, Training, blas_on, read, rehearsed
 from .corpora import NAMES
 from .run_folder import RunFolder
 
@@ -73,7 +73,8 @@ def sample(path: Path, prompt: str | None, seed: int, count: int, interactive: b
 
     def show(prompt: str) -> None:
         options["separator"] = config["documents"]
-        texts = continuations(model, vocabulary, prompt, generator=generator, count=count, **options)
+        with blas_on(1):  # for products as small as these
+            texts = continuations(model, vocabulary, prompt, generator=generator, count=count, **options)
         print("\n\n---\n\n".join(texts))
 
     if not interactive:

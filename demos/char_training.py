@@ -258,7 +258,7 @@ def read(config: dict[str, Any], data_dir: str | None) -> Data:
 def rehearsed(config: dict[str, Any], data: Data, folder: RunFolder) -> dict[str, int]:
     """How many threads BLAS is fastest with, and how many steps fill the minutes then.
 
-    Two threads save up to a third of a step on an idle machine. Where anything else runs beside they make it several
+    Two threads save about a fifth of a step on an idle machine. Where anything else runs beside they make it several
     times as long, since they wait for each other by spinning.
     """
     seconds = 60 * config["minutes"]

@@ -46,7 +46,7 @@ class Module:
         self.dtypes = {"integer": np.dtype(np.int64), "bool": np.dtype(np.bool)}
         self.dtypes["real"] = np.dtype(np.float32 if "using real = float;" in source else np.float64)
         self.kernels = {
-            name: [Parameter(*PARAMETER.fullmatch(text.strip()).groups("")) for text in parameters.split(",")]  # type: ignore[union-attr]
+            name: [Parameter(*PARAMETER.fullmatch(text.strip()).groups("")) for text in parameters.split(",")]
             for name, parameters in KERNEL.findall(source)
         }
         self.library = build(source, self.kernels)
