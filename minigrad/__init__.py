@@ -1,5 +1,7 @@
 """minigrad: reverse-mode automatic differentiation over NumPy and CuPy, small enough to read in an afternoon."""
 
+from .anomalies import AnomalyError as AnomalyError
+from .anomalies import detect_anomaly as detect_anomaly
 from .autodiff import grad as grad
 from .autodiff import no_grad as no_grad
 from .backend import DeviceError as DeviceError
@@ -17,6 +19,7 @@ from .graph import GraphError as GraphError
 from .graph import Tensor as Tensor
 from .graph import scope as scope
 from .graph import unrolled as unrolled
+from .guarding import guard as guard
 from .ops import *
 from .registry import op as op
 

@@ -13,14 +13,16 @@ from typing import Any
 from .adding import add_at
 from .backend import backend_of
 from .creation import as_tensor
-from .graph import GraphError, Node, Tensor, recording, refuse_stale, written
+from .graph import RECORDED, WATCHED, GraphError, Node, Tensor, recording, refuse_stale, written
+from .guarding import refuse_changed
 from .registry import Op, Part, Rule
+from .watching import watchers
 
 
 @contextlib.contextmanager
 def set_recording(on: bool) -> Iterator[None]:
     """Record a graph inside, or none."""
-    token = recording.set(on)
+    token = recording.set(recording.get() & WATCHED | (RECORDED if on else 0))
     try:
         yield
     finally:
@@ -52,6 +54,8 @@ class Walk:
         self.pending: dict[Node, Any] = {}  # the sum of what arrived; for several outputs, a list of sums
         self.owned: set[Node] = set()  # where that sum is an array of our own, to be added to in place
         self.heap: list[tuple[int, Node]] = []  # the pending nodes, youngest first
+        self.outputs: list[Tensor] = []  # where it began
+        self.watchers = watchers.get()
 
     def run(self, targets: set[Node] | None = None) -> dict[Node, Any]:
         """Visit every pending node; give the gradients of the wanted ones, each an array of its own."""
@@ -59,6 +63,8 @@ class Walk:
         while self.heap:
             node = heappop(self.heap)[1]
             g = self.pending.pop(node)
+            for watcher in self.watchers:
+                watcher.arrived(self, node, g)
             if node.keeps_grad if targets is None else node in targets:
                 found[node] = g if node in self.owned else own_copy(g)
             if self.path is not None and self.path.isdisjoint(node.parents):
@@ -78,39 +84,53 @@ class Walk:
             )
         if node.index < written[0]:
             refuse_stale(node, op)
+        if node.witness is not None:
+            refuse_changed(node, op)
         if type(g) is list:
             g = fill_in(g, node)
         if self.create_graph and op.steps is not None:
-            self.arrive_at_all(node, op, gradients_in_steps(node, op, g))
+            self.arrive_at_all(node, op, g, gradients_in_steps(node, op, g))
             rules: tuple[Rule, ...] = ()
         else:
             rules = node.rules
         saved = saved_tensors(node, op) if self.create_graph and rules else node.saved
         for rule in rules:
             if rule.position is None:
-                self.arrive_at_all(node, op, list(rule.gradient(node, g, saved)))
+                self.arrive_at_all(node, op, g, list(rule.gradient(node, g, saved)))
                 continue
             parent = node.parents[rule.position]
             if self.path is None or parent in self.path:
                 gradient = rule.gradient(node, g, saved)
+                if self.watchers:
+                    gradient = self.watched(node, op, rule.position, g, gradient)
                 if gradient.shape != parent.shape or gradient.dtype is not parent.dtype:
                     gradient = fit(gradient, parent, op)
                 self.arrive(parent, gradient)
         if not self.retain_graph:
             node.saved = None
 
-    def arrive_at_all(self, node: Node, op: Op, gradients: list[Any]) -> None:
+    def arrive_at_all(self, node: Node, op: Op, g: Any, gradients: list[Any]) -> None:
         """Pass on the gradients of all operands, None where there is none."""
         if len(gradients) != len(node.parents):
             raise GraphError(
                 f"{op.name}: backward gave {len(gradients)} gradients for {len(node.parents)} operands; "
                 "it must give one for each, None where there is none"
             )
-        for parent, gradient in zip(node.parents, gradients, strict=True):
+        for i, (parent, gradient) in enumerate(zip(node.parents, gradients, strict=True)):
             if gradient is None or not isinstance(parent, Node) or not parent.varies:
                 continue
             if self.path is None or parent in self.path:
+                if self.watchers:
+                    gradient = self.watched(node, op, i, g, gradient)
                 self.arrive(parent, fit(gradient, parent, op))
+
+    def watched(self, node: Node, op: Op, operand: int, g: Any, gradient: Any) -> Any:
+        """The gradient of an operand, shown to all who watch."""
+        if type(gradient) is Part:
+            gradient = gradient.dense()
+        for watcher in self.watchers:
+            gradient = watcher.gave(self, node, op, operand, g, gradient)
+        return gradient
 
     def arrive(self, node: Node, gradient: Any) -> None:
         """Add a gradient to what is pending at a node.
@@ -174,7 +194,7 @@ def saved_tensors(node: Node, op: Op) -> tuple[Any, ...]:
     return (*operands, out)  # places and the like
 
 
-def gradients_in_steps(node: Node, op: Op, g: Any) -> list[Any]:
+def gradients_in_steps(node: Node, op: Op, g: Any, create_graph: bool = True) -> list[Any]:
     """The gradients of an op that stands for several, by its steps: a graph that can be differentiated in turn.
 
     The steps are taken again, on an alias of each operand: what one operand may owe to another is not the op's.
@@ -193,7 +213,7 @@ def gradients_in_steps(node: Node, op: Op, g: Any) -> list[Any]:
         [out for out in outputs if out.requires_grad],
         [aliases[i] for i in wanted],
         seeds,
-        create_graph=True,
+        create_graph=create_graph,
         allow_unused=True,
     )
     gradients: list[Any] = [None] * len(aliases)
@@ -240,6 +260,7 @@ def start(walk: Walk, output: Tensor, gradient: Any, argument: str) -> None:
             f"{argument}: expected a gradient of shape {output.shape} on {output.device}, "
             f"got shape {seed.shape} on {seed.device}"
         )
+    walk.outputs.append(output)
     walk.arrive(output.node, seed.astype(output.dtype) if walk.create_graph else seed.data.astype(output.dtype))
 
 

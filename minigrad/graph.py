@@ -18,9 +18,11 @@ from .operands import describe
 
 if TYPE_CHECKING:
     from .registry import Op, Rule
+    from .watching import Witness
 
 tick = itertools.count(1).__next__  # one clock numbers the nodes and dates the writes to arrays
-recording = contextvars.ContextVar("recording", default=True)
+RECORDED, WATCHED = 1, 2  # the bits of `recording`: whether ops leave nodes, whether a debugging mode looks on
+recording = contextvars.ContextVar("recording", default=RECORDED)
 current_scope: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("scope", default=())
 unrolling = contextvars.ContextVar("unrolling", default=False)
 
@@ -75,7 +77,7 @@ class Node:
 
     __slots__ = (
         *("op", "parents", "metadata", "shape", "dtype", "rules", "saved"),
-        *("index", "scope", "keeps_grad", "grad", "name"),
+        *("index", "scope", "keeps_grad", "grad", "name", "witness"),
     )
 
     op: "Op | None"
@@ -90,6 +92,7 @@ class Node:
     keeps_grad: bool  # whether a gradient that arrives here is kept in `grad`
     grad: "Tensor | None"
     name: str | None
+    witness: "Witness | None"  # what a debugging mode noted of the call
 
     @property
     def varies(self) -> bool:
@@ -126,6 +129,7 @@ def new_node(
     node.keeps_grad = False
     node.grad = None
     node.name = None
+    node.witness = None
     return node
 
 
@@ -164,15 +168,22 @@ def last_write(leaf: Node) -> int:
 
 def refuse_stale(node: Node, op: "Op") -> None:
     """Raise GraphError if an array that `node` saved, or was called with, was written to after it was made."""
+    for name, array in kept_arrays(node, op):
+        if written.get(id(owner(array)), 0) > node.index:
+            raise GraphError(
+                f"backward through {op.name}: its saved value {name}, of shape {array.shape}, was overwritten "
+                "after the forward pass (an optimizer step, load_state_dict, .data = ...); go backward before "
+                "the write, or forward again after it"
+            )
+
+
+def kept_arrays(node: Node, op: "Op") -> Iterator[tuple[str, Array]]:
+    """The arrays that the gradients of a node will read, by name: what it saved, and what it was called with."""
     names = (*op.operand_names(len(node.parents)), "out", *node.metadata)
     for name, value in zip(names, (*(node.saved or ()), *node.metadata.values()), strict=True):
         for array in value if isinstance(value, list | tuple) else (value,):
-            if is_array(array) and written.get(id(owner(array)), 0) > node.index:
-                raise GraphError(
-                    f"backward through {op.name}: its saved value {name}, of shape {array.shape}, was overwritten "
-                    "after the forward pass (an optimizer step, load_state_dict, .data = ...); go backward before "
-                    "the write, or forward again after it"
-                )
+            if is_array(array):
+                yield name, array
 
 
 # ------------------------------------------------------------------------------------------------ tensors

@@ -17,9 +17,10 @@ import numpy as np
 
 from .adding import add_at
 from .backend import Array, backend_of, is_array
-from .graph import Node, Tensor, leaf, new_node, output_node, recording, unrolling
+from .graph import RECORDED, Node, Tensor, leaf, new_node, output_node, recording, unrolling
 from .methods import functions
 from .operands import alike, as_array, common_backend, describe, follow, settle
+from .watching import watchers
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -202,18 +203,21 @@ class Op:
             arrays = settle(self.name, self.operand_names(len(arrays)), arrays, self.defaults)
         if metadata:
             metadata = {name: self.settle_metadata(name, value, arrays) for name, value in metadata.items()}
-        recorded = recording.get() and any([t.node is not None for t in tensors])
+        recorded = recording.get() & RECORDED and any([t.node is not None for t in tensors])
         kept: list[Array] = []
         out = self.compute(arrays, metadata, kept)
         several = type(out) is tuple
         dtype = metadata.get("dtype")
         outs = [as_array(o, arrays, dtype) for o in (out if several else [out])]
         results = [Tensor(o) for o in outs]
+        node = None
         if recorded:
             node = self.record(operands, arrays, metadata, outs if several else outs[0], kept)
             for i, (o, result) in enumerate(zip(outs, results, strict=True)):
                 if o.dtype.kind in "fc":  # an integer output (the place of a maximum, say) is a constant
                     result.node = output_node(node, i, o) if several else node
+        for watcher in watchers.get():
+            watcher.ran(self, operands, metadata, results, node)
         return tuple(results) if several else results[0]
 
     def compute(self, arrays: Sequence[Any], metadata: dict[str, Any], kept: list[Array]) -> Any:
@@ -294,7 +298,7 @@ def short_way(op: Op, general: Callable[..., Any]) -> Callable[..., Any]:
     plans = {needs: op.plan(needs) for needs in itertools.product((False, True), repeat=len(op.operands))}
 
     def unary(x: Any, /) -> Any:
-        if not isinstance(x, Tensor):
+        if not isinstance(x, Tensor) or (mode := recording.get()) > RECORDED:
             return general(x)
         a, node = x._data, x.node
         try:
@@ -305,7 +309,7 @@ def short_way(op: Op, general: Callable[..., Any]) -> Callable[..., Any]:
             out = np.asarray(out)
         if type(out) is not type(a) or out.dtype is not a.dtype:
             return general(x)
-        if node is None or not recording.get():
+        if node is None or not mode:
             return Tensor(out)
         rules, (keep_x, keep_out) = plans[True,]
         saved = (a if keep_x else None, out if keep_out else None)
@@ -316,6 +320,8 @@ def short_way(op: Op, general: Callable[..., Any]) -> Callable[..., Any]:
             if type(x) is np.ndarray and type(y) is np.ndarray and x.dtype is y.dtype:  # in a gradient formula
                 with contextlib.suppress(*errors):
                     return forward(np, x, y)
+            return general(x, y)
+        if (mode := recording.get()) > RECORDED:
             return general(x, y)
         a, b, x_node, y_node = x._data, y._data, x.node, y.node
         if type(a) is not type(b) or a.dtype is not b.dtype:
@@ -328,7 +334,7 @@ def short_way(op: Op, general: Callable[..., Any]) -> Callable[..., Any]:
             out = np.asarray(out)
         if type(out) is not type(a) or out.dtype is not a.dtype:
             return general(x, y)
-        if (x_node is None and y_node is None) or not recording.get():
+        if (x_node is None and y_node is None) or not mode:
             return Tensor(out)
         rules, (keep_x, keep_y, keep_out) = plans[x_node is not None, y_node is not None]
         saved = (a if keep_x else None, b if keep_y else None, out if keep_out else None)

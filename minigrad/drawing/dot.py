@@ -38,6 +38,7 @@ COLOURS = ((0x7A, 0xD1, 0x51), (0x22, 0xA8, 0x84), (0x2A, 0x78, 0x8E), (0x41, 0x
 NONE = dict(color="#A6A6A6", style="dashed", penwidth="1")
 ZERO = dict(color="#4D4D4D", style="dotted", penwidth="1.6")
 NOT_FINITE = dict(color="#D55E00", style="solid", penwidth="4.5")
+ANOMALY = dict(style="filled", fillcolor="#FBD9C7", color="#D55E00", penwidth="4.5", fontcolor="#000000")
 
 
 def to_dot(picture: Picture) -> str:
@@ -80,6 +81,7 @@ def box_lines(box: Box) -> list[str]:
     details = [*box.arguments, box.form]
     details += [] if box.value is None else [box.value]
     details += [] if box.gradient is None else [f"grad {of_number(box.gradient)}"]
+    details += [box.anomaly] if box.anomaly else []
     return [title, *[f'<FONT POINT-SIZE="10">{text(detail)}</FONT>' for detail in details]]
 
 
@@ -102,6 +104,8 @@ def text(raw: str) -> str:
 def caption(picture: Picture) -> str:
     """What stands below the drawing: a key to its looks, then the picture's own lines."""
     rows = [[chip(role, look) for role, look in STYLES.items()]]
+    if picture.has_anomaly:
+        rows[0].append(chip("first nan or inf", ANOMALY))
     if picture.has_gradients:
         looks = {power: gradient_look(10.0**power) for power in SCALE}
         inks = {power: "#000000" if power <= -4 else "#FFFFFF" for power in SCALE}
@@ -128,8 +132,10 @@ def chip(name: str, look: dict[str, str]) -> str:
 
 
 def box_look(box: Box, has_gradients: bool) -> dict[str, str]:
-    """A box's role, and with gradients its outline for the gradient."""
+    """A box's role, and with gradients its outline for the gradient; an anomaly before all else."""
     look = STYLES["output" if box.is_output else box.role]
+    if box.anomaly:
+        return look | ANOMALY
     if not has_gradients:
         return look
     gradient = gradient_look(box.gradient)

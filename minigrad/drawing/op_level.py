@@ -115,12 +115,13 @@ class Numbers:
 def box(node: Node, id: int, scope: tuple[str, ...], usual: str, is_output: bool, numbers: Numbers) -> Box:
     """The box of a node."""
     form = " ".join([wording.of_shape(node.shape), *sorted(map(str, {*dtypes(node)} - {usual}))])
-    value, gradient = numbers.value(node), numbers.gradient(node)
+    anomaly = node.witness.anomaly if node.witness else ""
+    rest = form, scope, is_output, numbers.value(node), numbers.gradient(node), anomaly
     if node.op is not None:
-        return Box(id, "op", node.op.name, node.name, arguments(node), form, scope, is_output, value, gradient)
+        return Box(id, "op", node.op.name, node.name, arguments(node), *rest)
     if is_parameter(node):
-        return Box(id, "parameter", node.name or "variable", None, (), form, scope, is_output, value, gradient)
-    return Box(id, "input", node.name or "constant", None, (), form, scope, is_output, value, gradient)
+        return Box(id, "parameter", node.name or "variable", None, (), *rest)
+    return Box(id, "input", node.name or "constant", None, (), *rest)
 
 
 def arguments(node: Node) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ class Box:
     is_output: bool = False
     value: str | None = None
     gradient: float | None = None  # the norm of dL/d(value); None: no gradient comes here
+    anomaly: str = ""  # what `detect_anomaly` found here
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,11 @@ class Picture:
     arrows: tuple[Arrow, ...]
     caption: tuple[str, ...]  # lines
     has_gradients: bool
+
+    @property
+    def has_anomaly(self) -> bool:
+        """Whether some box is marked."""
+        return any(box.anomaly for box in self.boxes)
 
     def clusters(self) -> Cluster:
         """The boxes sorted into nested clusters, under a root without a name."""

@@ -24,9 +24,10 @@ LEVELS = [
     {"minigrad.kernels"},
     {"minigrad.adding", "minigrad.methods", "minigrad.operands"},
     {"minigrad.graph"},
-    {"minigrad.creation", "minigrad.registry"},
+    {"minigrad.watching"},
+    {"minigrad.creation", "minigrad.guarding", "minigrad.registry"},
     {"minigrad.autodiff"},
-    {"minigrad.derivatives"},
+    {"minigrad.anomalies", "minigrad.derivatives"},
     {"minigrad.ops"},
     {"minigrad.drawing", "minigrad.testing"},
     {"minigrad"},  # the public names of all of these
