@@ -1,8 +1,9 @@
 """A function of tensors as a map of vectors, f: R^n -> R^m: its value, its backward pass v -> v J, its gradient."""
 
 import functools
+import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -13,12 +14,19 @@ from .differences import Vector, measure_noise
 
 TINY = float(np.finfo(np.float64).tiny)
 
+Describe: TypeAlias = Callable[
+    [str, tuple[int, ...]], str
+]  # the name of an array and a place in it to words, "" for none
+
+
+ROLES = re.compile("^((gradient|cotangent) of )+")  # what an array is to the one that the rest of its name names
+
 
 class Slots:
     """Several arrays as the parts of one vector."""
 
-    def __init__(self, names: Sequence[str], arrays: Sequence[Array]) -> None:
-        self.names = names
+    def __init__(self, names: Sequence[str], arrays: Sequence[Array], describe: Describe) -> None:
+        self.names, self.describe = names, describe
         self.shapes = [a.shape for a in arrays]
         self.dtypes = [a.dtype for a in arrays]
         self.devices = [backend_of(a).device for a in arrays]
@@ -40,10 +48,11 @@ class Slots:
         return np.repeat(largest, np.diff(self.ends))
 
     def element(self, k: int) -> str:
-        """What place k of the vector is called: `args[0][2, 1]`."""
+        """What place k of the vector is called: `args[0][2, 1]`, with the words there are for it in parentheses."""
         i = int(np.searchsorted(self.ends, k, side="right")) - 1
-        place = np.unravel_index(k - self.ends[i], self.shapes[i])
-        return self.names[i] + (f"[{', '.join(map(str, place))}]" if place else "")
+        place = tuple(int(p) for p in np.unravel_index(k - self.ends[i], self.shapes[i]))
+        words = self.describe(ROLES.sub("", self.names[i]), place)
+        return self.names[i] + (f"[{', '.join(map(str, place))}]" if place else "") + (words and f" ({words})")
 
 
 class Function:
@@ -55,12 +64,14 @@ class Function:
         points: Sequence[Array],
         names: Sequence[str],
         results: Sequence[str] | None = None,
+        describe: Describe = lambda name, place: "",
     ) -> None:
-        self.f, self.points = f, points
+        self.f, self.points, self.describe = f, points, describe
         outputs = [y.data for y in f(*map(Tensor, points))]
         if results is None:
-            results = [f"outputs[{i}]" for i in range(len(outputs))] if len(outputs) > 1 else ["output"]
-        self.inputs, self.outputs = Slots(names, points), Slots(results, outputs)
+            several = len(outputs) > 1
+            results = [f"outputs[{i}]" if several else "output" for i in range(len(outputs))]
+        self.inputs, self.outputs = Slots(names, points, describe), Slots(results, outputs, describe)
         self.x, self.y = self.inputs.pack(points), self.outputs.pack(outputs)
         # how far a step of 1 goes: absolute near zero, and for large elements between absolute and relative
         self.scale = np.sqrt(np.maximum(1.0, np.abs(self.x)))
@@ -104,6 +115,7 @@ class Function:
             [*self.points, *cotangents],
             [*self.inputs.names, *[f"cotangent of {name}" for name in self.outputs.names]],
             [f"gradient of {name}" for name in self.inputs.names],
+            self.describe,
         )
 
 

@@ -12,20 +12,21 @@ import numpy as np
 
 from ..backend import Array, backend_of, generator, is_array, owner, to_numpy
 from ..graph import Tensor
-from ..operands import describe
+from ..operands import describe as as_shown
 from .differences import Vector, derivative_along
-from .functions import TINY, Function, Slots, gradients, signed
+from .functions import TINY, Describe, Function, Slots, gradients, signed
 
 FULL = 300  # up to so many elements, in and out, the whole Jacobian is compared
 SAFETY = 8.0  # how many estimated errors a gradient may be off
 WORST = 5  # how many wrong elements a message shows
+MODES = ("differences", "complex")
 
 
 class GradientError(AssertionError):
     """A gradient that is wrong, or that can't be told; the message says where, worst element first."""
 
 
-def check_grads(f: Callable[..., Any], *args: Any, order: int = 2) -> None:
+def check_grads(f: Callable[..., Any], *args: Any, order: int = 2, modes: Sequence[str] = MODES) -> None:
     """Prove the gradients of `f` at a point, in float64, or show where they are wrong.
 
     Each derivative is compared with finite differences, within the error that these are estimated to have: a
@@ -47,6 +48,7 @@ def check_grads(f: Callable[..., Any], *args: Any, order: int = 2) -> None:
         args: tensors or arrays. Floating-point ones become float64 and are differentiated; what else there is,
             indices or flags, is passed as it is.
         order: how often to differentiate, 1 or more.
+        modes: what to compare with.
 
     Raises:
         GradientError: something of the above fails. The message names the argument and the element, with the
@@ -59,6 +61,25 @@ def check_grads(f: Callable[..., Any], *args: Any, order: int = 2) -> None:
     Traceback (most recent call last):
     minigrad.testing.gradients.GradientError: order 1: 1 of 1 derivatives differ from finite differences
       d output[0] / d args[0][0]: expected 3, got 1.5
+    """
+    prove(f, args, order=order, modes=modes)
+
+
+def prove(
+    f: Callable[..., Any],
+    args: Sequence[Any],
+    *,
+    order: int = 2,
+    modes: Sequence[str] = MODES,
+    names: Sequence[str] | None = None,
+    describe: Describe | None = None,
+) -> None:
+    """`check_grads` for those who can name things.
+
+    Args:
+        names: what messages call each of `args`; None: args[0], args[1] ...
+        describe: words for an element, or "": describe("weight_hh_l0", (3, 1)) may give "gate f, unit 1". It is asked
+            for results too, by the name "output" or "outputs[i]".
     """
     if order < 1:
         raise ValueError(f"check_grads: expected order to be 1 or more, got {order}")
@@ -74,7 +95,8 @@ def check_grads(f: Callable[..., Any], *args: Any, order: int = 2) -> None:
     constants = [a.data if isinstance(a, Tensor) else a for i, a in enumerate(args) if i not in points]
     guarded = [*points.values(), *filter(is_array, constants)]
     before = [array.copy() for array in guarded]
-    function = Function(of_points, [*points.values()], [f"args[{i}]" for i in points])
+    known_as = [names[i] if names else f"args[{i}]" for i in points]
+    function = Function(of_points, [*points.values()], known_as, describe=describe or (lambda name, place: ""))
     for k in range(1, order + 1):
         check_purity(function, f"order {k}", rng)
         gradient = function.gradient(rng)
@@ -125,7 +147,7 @@ def check_purity(function: Function, label: str, rng: np.random.Generator) -> No
     for name, point, one, two in zip(function.inputs.names, function.points, found, again[1], strict=True):
         if one.shape != point.shape or one.dtype != point.dtype or backend_of(one) is not backend_of(point):
             raise GradientError(
-                f"{label}: the gradient by {name}, {describe(point)}, is {describe(one)}; device "
+                f"{label}: the gradient by {name}, {as_shown(point)}, is {as_shown(one)}; device "
                 f"{backend_of(one).device!r}, expected {backend_of(point).device!r}"
             )
         if not same_bits(one, two):
