@@ -13,12 +13,12 @@ from typing import Any
 
 from minigrad.backend import DeviceError, backend_for
 
-from .report import ROWS, SWEEPS, Runs, table
+from .report import ROWS, SWEEPS, Runs, between, marks, table
 from .turns import installed, machine, take_turns
 from .workloads import Workload
 
 HERE = Path(__file__).parent
-BEGIN, END = "<!-- the table of `make bench`: begin -->", "<!-- the table of `make bench`: end -->"
+BEGIN, END = marks("make bench")
 
 Results = dict[str, Any]  # "conditions": a line, "runs": Runs
 
@@ -57,12 +57,6 @@ def written(results: dict[str, Results]) -> str:
     return "\n\n".join([table(ROWS, runs), *(result["conditions"] for result in results.values())])
 
 
-def between(text: str, content: str) -> str:
-    """A text with what stands between the two marks replaced."""
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n{content}\n{END}{rest.split(END)[1]}"
-
-
 def main() -> None:
     """Measure what the command line asks for, print the table, keep it."""
     parser = argparse.ArgumentParser(
@@ -90,7 +84,7 @@ def main() -> None:
         if path.exists():  # from this run, or kept from a machine that had the device
             results[device] = json.loads(path.read_text())
     readme = HERE / "README.md"
-    readme.write_text(between(readme.read_text(encoding="utf-8"), written(results)), encoding="utf-8")
+    readme.write_text(between(BEGIN, readme.read_text(encoding="utf-8"), written(results), END), encoding="utf-8")
     print(written(results))
 
 

@@ -15,6 +15,17 @@ Shown = Callable[[float], str]
 HEAD = ("work", "minigrad", "PyTorch", "ratio (quartiles)", "goal (least)")
 
 
+def marks(command: str) -> tuple[str, str]:
+    """What stands in a file before and after the table of a command."""
+    return f"<!-- the table of `{command}`: begin -->", f"<!-- the table of `{command}`: end -->"
+
+
+def between(begin: str, text: str, content: str, end: str) -> str:
+    """A text with what stands between two marks replaced."""
+    before, rest = text.split(begin)
+    return f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}"
+
+
 def milliseconds(seconds: float) -> str:
     """As in "1.23 ms"."""
     return f"{rounded(seconds * 1e3)} ms"

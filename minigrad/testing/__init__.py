@@ -1,7 +1,7 @@
 """Proof of gradients: `check_grads`, and what Hypothesis adds to it.
 
 `gradient_test` makes a test of one line, `strategies` draws arrays and ops' calls, `laws` are what any recurrent
-layer must obey. What needs Hypothesis (`pip install hypothesis`) is imported when it is first asked for.
+layer must obey, `break_gradient` is for testing the tests. What needs Hypothesis (`pip install hypothesis`) is imported when it is first asked for.
 """
 
 import importlib
@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from . import laws
 from .breaking import break_gradient
-from .gradients import GradientError, check_grads
+from .gradients import GradientError, NonDifferentiable, check_grads
 
 if TYPE_CHECKING:
     from . import strategies
     from .proofs import gradient_test
 
-__all__ = ["GradientError", "break_gradient", "check_grads", "gradient_test", "laws", "strategies"]
+__all__ = [
+    *("GradientError", "NonDifferentiable", "check_grads", "gradient_test"),
+    *("break_gradient", "laws", "strategies"),
+]
 
 
 def __getattr__(name: str) -> Any:

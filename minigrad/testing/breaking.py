@@ -1,7 +1,7 @@
 """break_gradient: a gradient that is wrong on purpose, to see what a mistake does, and whether the tests notice.
 
-`KINDS` are the mistakes, `MUTANTS` all that can be made of them with the ops that are registered, and `EQUIVALENT`
-those that change nothing, each with the reason.
+`KINDS` are the mistakes. `mutants` lists all that they make of the registered ops; those that would change nothing are
+left out, each for a reason that `why_left_out` gives.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import Array, backend_of
+from ..backend import Array, backend_of, is_array
 from ..graph import Node, Tensor
 from ..registry import OPS, Op
 from ..watching import Watcher, watched_by
@@ -75,10 +75,12 @@ def in_half_precision(gradient: Gradient) -> Any:
 
 def with_upstream_doubled(gradient: Gradient) -> Any:
     """Right, but the gradient that it was computed from is twice as large now, for all who read it next."""
-    for g in gradient.g if isinstance(gradient.g, list) else [gradient.g]:
-        xp = backend_of(array_of(g)).xp
-        xp.multiply(array_of(g), 2, out=array_of(g))
-    return gradient.value
+    several = gradient.g if isinstance(gradient.g, list) else [gradient.g]
+    upstream = [array for g in several if is_array(array := array_of(g))]
+    right = gradient.value * 1 if upstream else gradient.value
+    for array in upstream:
+        backend_of(array).xp.multiply(array, 2, out=array)
+    return right
 
 
 def in_one_buffer(gradient: Gradient) -> Any:
@@ -100,6 +102,8 @@ KINDS: dict[str, Callable[[Gradient], Any]] = {
     "aliased": in_one_buffer,
     "nan": lambda gradient: gradient.times(np.nan, gradient.element()),
 }
+
+# ------------------------------------------------------------------------------------------------ the context manager
 
 
 @contextlib.contextmanager
@@ -169,5 +173,40 @@ class Breaker(Watcher):
         n = gradient.shape[0] // blocks if gradient.ndim else 0
         rows = slice(k * n, (k + 1) * n) if blocks > 1 else slice(None)
         wrong = self.kind(Gradient(gradient, g, node.parents[operand].shape, rows, self.buffers))
-        self.broken |= wrong is not gradient or self.kind is with_upstream_doubled
+        self.broken |= wrong is not gradient
         return wrong
+
+
+# ------------------------------------------------------------------------------------------------ the table
+
+SUMMED = {
+    *("add", "subtract", "multiply", "divide", "power", "maximum", "minimum", "where"),  # elementwise, of several
+    *("matmul", "einsum", "broadcast_to"),
+}
+
+
+class Mutant(NamedTuple):
+    """One gradient, broken in one way."""
+
+    op: str
+    operand: str
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.op}.{self.operand}, {self.kind}"
+
+
+def why_left_out(mutant: Mutant) -> str:
+    """Why a mutant would compute the same as the op itself; "" for one that doesn't."""
+    if mutant.kind == "not summed" and mutant.op not in SUMMED:
+        return "no operand is broadcast, so that nothing is summed"
+    if mutant.op == "sign" and mutant.kind in ("scaled", "sign", "zero element", "dropped step"):
+        return "the gradient is zero everywhere"
+    return ""
+
+
+def mutants(left_out: bool = False) -> list[Mutant]:
+    """All mutants of the registered ops; or those that are left out."""
+    every = (Mutant(name, operand, kind) for name, op in OPS.items() for operand in op.operands for kind in KINDS)
+    gates = (Mutant(name, gate, kind) for name, letters in GATES.items() for gate in letters for kind in KINDS)
+    return [mutant for mutant in (*every, *gates) if bool(why_left_out(mutant)) is left_out]

@@ -1,49 +1,68 @@
 """A function of tensors as a map of vectors, f: R^n -> R^m: its value, its backward pass v -> v J, its gradient."""
 
+from __future__ import annotations
+
 import functools
+import itertools
+import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..autodiff import grad
 from ..backend import Array, backend_of, generator, move, to_numpy
-from ..graph import Tensor
+from ..graph import Node, Tensor, leaf
 from .differences import Vector, measure_noise
 
 TINY = float(np.finfo(np.float64).tiny)
+
+Describe: TypeAlias = Callable[[str, tuple[int, ...]], str]  # words for an element of the array of a name, or ""
+
+ROLES = re.compile("^((gradient|cotangent) of )+")  # what an array is to the one that the rest of its name names
 
 
 class Slots:
     """Several arrays as the parts of one vector."""
 
-    def __init__(self, names: Sequence[str], arrays: Sequence[Array]) -> None:
-        self.names = names
+    def __init__(self, names: Sequence[str], arrays: Sequence[Array], describe: Describe) -> None:
+        self.names, self.describe = names, describe
         self.shapes = [a.shape for a in arrays]
         self.dtypes = [a.dtype for a in arrays]
         self.devices = [backend_of(a).device for a in arrays]
-        self.ends = np.cumsum([0, *[a.size for a in arrays]])
-        self.size = int(self.ends[-1])
+        self.ends = [0, *itertools.accumulate(a.size for a in arrays)]
+        self.size = self.ends[-1]
 
     def pack(self, arrays: Sequence[Array]) -> Vector:
         return np.concatenate([np.zeros(0), *[to_numpy(a).ravel() for a in arrays]])
 
+    def parts(self, vector: Vector) -> list[Vector]:
+        return [vector[start:end] for start, end in itertools.pairwise(self.ends)]
+
     def unpack(self, vector: Vector) -> list[Array]:
-        parts = np.split(vector, self.ends[1:-1])
-        slots = zip(parts, self.shapes, self.dtypes, self.devices, strict=True)
-        return [move(part.reshape(shape).astype(dtype), device) for part, shape, dtype, device in slots]
+        """The parts of a vector, in their dtypes; those of a complex one stay complex."""
+        slots = zip(self.parts(vector), self.shapes, self.dtypes, self.devices, strict=True)
+        return [
+            move(part.reshape(shape).astype(dtype if part.dtype.kind == "f" else part.dtype), device)
+            for part, shape, dtype, device in slots
+        ]
+
+    def largest(self, vector: Vector) -> Vector:
+        """For each element the size of the largest in its array."""
+        sizes = [part.max(initial=0.0) for part in self.parts(np.abs(vector))]
+        return np.repeat(sizes, np.diff(self.ends))
 
     def rounding(self, vector: Vector) -> Vector:
         """How far each element may be rounded: as far as the largest of its array, an epsilon of that."""
-        parts = np.split(np.abs(vector), self.ends[1:-1])
-        largest = [np.finfo(dtype).eps * part.max(initial=0.0) for part, dtype in zip(parts, self.dtypes, strict=True)]
-        return np.repeat(largest, np.diff(self.ends))
+        epsilons = [np.finfo(dtype).eps for dtype in self.dtypes]
+        return np.repeat(epsilons, np.diff(self.ends)) * self.largest(vector)
 
     def element(self, k: int) -> str:
-        """What place k of the vector is called: `args[0][2, 1]`."""
+        """What place k of the vector is called: `args[0][2, 1]`, with the words there are for it in parentheses."""
         i = int(np.searchsorted(self.ends, k, side="right")) - 1
-        place = np.unravel_index(k - self.ends[i], self.shapes[i])
-        return self.names[i] + (f"[{', '.join(map(str, place))}]" if place else "")
+        place = tuple(int(p) for p in np.unravel_index(k - self.ends[i], self.shapes[i]))
+        words = self.describe(ROLES.sub("", self.names[i]), place)
+        return self.names[i] + (f"[{', '.join(map(str, place))}]" if place else "") + (words and f" ({words})")
 
 
 class Function:
@@ -55,12 +74,15 @@ class Function:
         points: Sequence[Array],
         names: Sequence[str],
         results: Sequence[str] | None = None,
+        describe: Describe = lambda name, place: "",
+        gradient_of: Function | None = None,
     ) -> None:
-        self.f, self.points = f, points
+        self.f, self.points, self.describe, self.gradient_of = f, points, describe, gradient_of
         outputs = [y.data for y in f(*map(Tensor, points))]
         if results is None:
-            results = [f"outputs[{i}]" for i in range(len(outputs))] if len(outputs) > 1 else ["output"]
-        self.inputs, self.outputs = Slots(names, points), Slots(results, outputs)
+            several = len(outputs) > 1
+            results = [f"outputs[{i}]" if several else "output" for i in range(len(outputs))]
+        self.inputs, self.outputs = Slots(names, points, describe), Slots(results, outputs, describe)
         self.x, self.y = self.inputs.pack(points), self.outputs.pack(outputs)
         # how far a step of 1 goes: absolute near zero, and for large elements between absolute and relative
         self.scale = np.sqrt(np.maximum(1.0, np.abs(self.x)))
@@ -77,25 +99,29 @@ class Function:
         return float(self.noise.max(initial=0.0) / max(np.abs(self.y).max(initial=0.0), TINY))
 
     def value(self, x: Vector) -> Vector:
-        """f(x); nothing is recorded."""
+        """f(x), of complex numbers for complex x; nothing is recorded."""
         with np.errstate(all="ignore"):  # a step may leave the domain; the next is shorter
             return self.outputs.pack([y.data for y in self.f(*map(Tensor, self.inputs.unpack(x)))])
 
+    def record(self) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        """The arguments as variables, and the results with their graph."""
+        xs = [variable(p) for p in self.points]
+        return xs, self.f(*xs)
+
     def pullback(self) -> Callable[[Vector], Vector]:
         """v -> v J, each by a backward pass over one recorded graph."""
-        xs = [Tensor(p).requires_grad_() for p in self.points]
-        ys = self.f(*xs)
+        xs, ys = self.record()
         return lambda v: self.inputs.pack(
             [g.data for g in gradients(ys, xs, self.outputs.unpack(v), retain_graph=True)]
         )
 
-    def gradient(self, rng: np.random.Generator) -> "Function":
+    def gradient(self, rng: np.random.Generator) -> Function:
         """The gradient of <cotangents, f>, as a function of the arguments and the cotangents."""
         n = len(self.points)
 
         def f(*tensors: Tensor) -> tuple[Tensor, ...]:
             record = any(t.requires_grad for t in tensors)
-            xs = [t if record else t.detach().requires_grad_() for t in tensors[:n]]
+            xs = [t if record else variable(t.data) for t in tensors[:n]]
             return tuple(gradients(self.f(*xs), xs, tensors[n:], create_graph=record))
 
         cotangents = self.outputs.unpack(signed(rng, self.outputs.size))
@@ -104,7 +130,14 @@ class Function:
             [*self.points, *cotangents],
             [*self.inputs.names, *[f"cotangent of {name}" for name in self.outputs.names]],
             [f"gradient of {name}" for name in self.inputs.names],
+            self.describe,
+            self,
         )
+
+
+def variable(array: Array) -> Tensor:
+    """A leaf whose gradient is wanted; unlike the public ones it may be complex, for complex steps."""
+    return Tensor(array, leaf(array, keeps_grad=True))
 
 
 def gradients(ys: Sequence[Tensor], xs: Sequence[Tensor], seeds: Sequence[Any], **options: bool) -> list[Tensor]:
@@ -117,6 +150,18 @@ def gradients(ys: Sequence[Tensor], xs: Sequence[Tensor], seeds: Sequence[Any], 
         Tensor(backend_of(x.data).xp.zeros(x.shape, x.dtype)) if g is None else g
         for x, g in zip(xs, found, strict=True)
     ]
+
+
+def ops_of(ys: Sequence[Tensor]) -> set[Any]:
+    """The ops in the graph that tensors were computed by."""
+    seen: set[Node] = set()
+    stack: list[Any] = [y.node for y in ys]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Node) and node not in seen:
+            seen.add(node)
+            stack += node.parents
+    return {node.op for node in seen if node.op is not None}
 
 
 def signed(rng: np.random.Generator, size: int) -> Vector:
