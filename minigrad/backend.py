@@ -138,7 +138,7 @@ def get_default_dtype() -> np.dtype:
 
 
 def set_default_dtype(dtype: DTypeLike) -> None:
-    """Set the dtype that Python floats become.
+    """Set the dtype that Python floats become, in the whole process: in every thread and task.
 
     Args:
         dtype: a floating-point dtype, or its name: "float64".
@@ -158,7 +158,6 @@ def set_default_dtype(dtype: DTypeLike) -> None:
 
 # Drawn on the host by a counter-based generator, then moved: the same numbers on every device, and a state
 # that can be saved, which CuPy's own generators have not.
-_generator: contextvars.ContextVar["Generator"] = contextvars.ContextVar("generator")
 
 
 def generator(seed: int | None = None) -> "Generator":
@@ -166,18 +165,50 @@ def generator(seed: int | None = None) -> "Generator":
     return np.random.Generator(np.random.Philox(seed))
 
 
+class _Default:
+    """The default generator of one context: of a thread, or of an asyncio task.
+
+    A context is copied with all that is in it, so a new task finds the generator of the one that made it. A token can
+    be reset in its own context alone: this tells whose generator it is.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.generator, self._token = seed, generator(seed), _here.set(None)
+
+    def is_inherited(self) -> bool:
+        """Whether the present context is a copy of the one that this was made in."""
+        token = _here.set(None)
+        try:
+            _here.reset(self._token)
+        except (ValueError, RuntimeError):  # it belongs elsewhere; there another is taking its place right now
+            return True
+        self._token = token
+        return False
+
+
+_default: contextvars.ContextVar[_Default | None] = contextvars.ContextVar("default generator", default=None)
+_here: contextvars.ContextVar[None] = contextvars.ContextVar("here")
+
+
 def seed(n: int) -> None:
-    """Restart the default generator of this thread or task from seed `n`.
+    """Restart the default generator of this thread or asyncio task from seed `n`.
+
+    Tasks that are made later begin from the same seed, each with a generator of its own. A new thread begins from
+    seed 0, unless it runs in a copy of this context, as that of `asyncio.to_thread` does.
 
     >>> seed(0)
     """
-    _generator.set(generator(n))
+    _default.set(_Default(n))
 
 
 def default_generator() -> "Generator":
-    """The generator that is used where none is given: this thread's own, from seed 0 until `seed` is called."""
-    try:
-        return _generator.get()
-    except LookupError:
-        seed(0)
-        return _generator.get()
+    """The generator that is used where none is given: this thread's or asyncio task's own.
+
+    It begins from the last seed that was set here, or else where this context was copied from; or else from seed 0.
+    What other threads and tasks draw makes no difference to it.
+    """
+    default = _default.get()
+    if default is None or default.is_inherited():
+        default = _Default(0 if default is None else default.seed)
+        _default.set(default)
+    return default.generator

@@ -9,6 +9,7 @@ Tensors point at nodes and nodes at their parents, never back: a graph dies with
 import contextlib
 import contextvars
 import itertools
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -153,11 +154,13 @@ def output_node(node: Node, number: int, out: Array) -> Node:
 # older than a write to what it saved is stale, and the forward pass pays nothing. An id used again does no harm:
 # the nodes that saved the new array are younger than the last write to the old one.
 written: dict[int, int] = {0: 0}  # by id; 0, nobody's, dates the last write of all
+writing = threading.Lock()  # an older date on top of a younger one would hide that one's write from backward
 
 
 def mark_written(array: Array) -> None:
     """Say that the memory of `array` changed in place: graphs that saved it will refuse to go backward."""
-    written[id(owner(array))] = written[0] = tick()
+    with writing:
+        written[id(owner(array))] = written[0] = tick()
 
 
 def last_write(leaf: Node) -> int:

@@ -1,7 +1,9 @@
 """minigrad.backend: devices and their errors, who owns memory, the default dtype, random generators."""
 
-import threading
+import asyncio
+import contextvars
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -111,18 +113,78 @@ def test_generators_without_a_seed_differ() -> None:
     assert mg.generator().integers(2**62) != mg.generator().integers(2**62)
 
 
+def draws(n: int) -> list[float]:
+    """What the default generator gives next."""
+    return mg.default_generator().random(n).tolist()
+
+
+def stream(seed: int, n: int) -> list[float]:
+    """What it should give, from a seed on."""
+    return mg.generator(seed).random(n).tolist()
+
+
 def test_each_thread_has_a_default_generator_of_its_own() -> None:
     mg.seed(1)
     before = mg.default_generator()
-    drawn = []
-
-    def draw() -> None:
-        drawn.append(mg.default_generator().random())
-
-    threads = [threading.Thread(target=draw) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert drawn == [mg.generator(0).random()] * 2  # each from seed 0, whatever the others drew
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        drawn = [thread.submit(draws, 2).result() for thread in (one, other, one)]
+    assert drawn[1] == stream(0, 2)  # from seed 0, whatever the others drew
+    assert drawn[0] + drawn[2] == stream(0, 4)
     assert mg.default_generator() is before
+
+
+# Who draws: 0, the first context; 1 and 2, two copies of it; 3, a copy of the first copy.
+SEEDING = st.one_of(st.none(), st.integers(0, 3))
+
+
+@given(turns=st.lists(st.tuples(st.integers(0, 3), SEEDING), max_size=12), first=SEEDING)
+def test_copies_of_a_context_draw_from_the_last_seed_as_if_alone(
+    turns: list[tuple[int, int | None]], first: int | None
+) -> None:
+    """Contexts are what asyncio gives to tasks; here they take turns in any order, and seed or draw."""
+    contexts = [contextvars.Context()]
+    if first is not None:
+        contexts[0].run(mg.seed, first)
+    contexts += [contexts[0].copy() for _ in range(2)]
+    contexts.append(contexts[1].copy())
+    position = [(first or 0, 0) for _ in contexts]
+    for who, new in turns:
+        if new is None:
+            seed, drawn = position[who]
+            assert contexts[who].run(draws, 1) == stream(seed, drawn + 1)[drawn:]
+            position[who] = seed, drawn + 1
+        else:
+            contexts[who].run(mg.seed, new)
+            position[who] = new, 0
+
+
+def test_each_task_has_a_default_generator_of_its_own() -> None:
+    async def draw(seed: int | None) -> list[float]:
+        if seed is not None:
+            mg.seed(seed)
+        drawn = []
+        for _ in range(3):
+            drawn += draws(1)
+            await asyncio.sleep(0)
+        return drawn
+
+    async def main() -> None:
+        assert draws(2) == stream(5, 2)  # what was seeded outside holds
+        assert await asyncio.gather(draw(None), draw(6), draw(None)) == [stream(seed, 3) for seed in (5, 6, 5)]
+        assert await asyncio.to_thread(draws, 3) == stream(5, 3)
+        assert draws(2) == stream(5, 4)[2:]
+
+    mg.seed(5)
+    assert draws(1) == stream(5, 1)
+    asyncio.run(main())
+    assert draws(1) == stream(5, 2)[1:]
+
+
+def test_a_state_that_is_put_back_gives_the_same_numbers() -> None:
+    mg.seed(3)
+    draws(5)
+    saved = mg.default_generator().bit_generator.state
+    drawn = draws(5)
+    mg.seed(4)
+    mg.default_generator().bit_generator.state = saved
+    assert draws(5) == drawn
