@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from minigrad.creation import to_array
 # What the metadata of each file have for `load`, all three or none: none is the file of another program.
 OURS = "minigrad."
 VERSION, STRUCTURE, SHA256 = f"{OURS}version", f"{OURS}structure", f"{OURS}sha256"
+LONGEST = 100_000_000  # bytes of a header that the format allows
 
 
 class CheckpointError(Exception):
@@ -64,11 +65,10 @@ def save(path: str | Path, state: Any, metadata: Mapping[str, str] | None = None
         raise ValueError(f"save: the names '__metadata__' and '{OURS}...' belong to the format; choose another")
     metadata |= {VERSION: "1", STRUCTURE: json.dumps(structure)}
     metadata[SHA256] = digest(arrays, metadata)
-    try:
-        contents = safetensors.numpy.save(arrays, metadata)
-    except safetensors.SafetensorError as error:  # more than 100 MB of names and structure
-        raise CheckpointError(f"{path}: the format can't hold it ({error}); make arrays of long lists") from error
-    write_whole(path, contents)
+    header, values = with_metadata(safetensors.numpy.save(arrays), metadata)
+    if len(header) > LONGEST:
+        raise CheckpointError(f"{path}: the format can't hold so long a structure; make arrays of long lists")
+    write_whole(path, header, values)
 
 
 def load(path: str | Path) -> Any:
@@ -185,7 +185,16 @@ def plain(name: str, value: Any) -> np.ndarray:
 # ---------------------------------------------------------------------- files
 
 
-def write_whole(path: Path, contents: bytes) -> None:
+def with_metadata(contents: bytes, metadata: Mapping[str, str]) -> tuple[bytes, memoryview]:
+    """A safetensors file with metadata, as header and values. The library would put them in another order each time."""
+    end = 8 + int.from_bytes(contents[:8], "little")
+    described = {"__metadata__": metadata} | json.loads(contents[8:end])
+    header = json.dumps(described, ensure_ascii=False, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # so that the values are aligned
+    return len(header).to_bytes(8, "little") + header, memoryview(contents)[end:]
+
+
+def write_whole(path: Path, *contents: bytes | memoryview) -> None:
     """Write a file whole or not at all; CheckpointError if it can't be.
 
     Whoever is killed meanwhile leaves a temporary file, which the next save of the same path removes. As it can't tell
@@ -203,12 +212,12 @@ def write_whole(path: Path, contents: bytes) -> None:
         abandoned.unlink(missing_ok=True)
 
 
-def moved_in(path: Path, contents: bytes) -> bool:
+def moved_in(path: Path, contents: Iterable[bytes | memoryview]) -> bool:
     """Write a file beside `path` and give it that name; False where another writer took it for abandoned."""
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     try:
         with open(temporary, "xb") as file:
-            file.write(contents)
+            file.writelines(contents)
             file.flush()
             os.fsync(file.fileno())
         with contextlib.suppress(FileNotFoundError):

@@ -141,6 +141,13 @@ def test_tensors_and_metadata(tmp_path: Path) -> None:
     assert nn.load(path) == nn.load_metadata(path) == {}
 
 
+def test_equal_states_make_equal_files(tmp_path: Path) -> None:
+    state, metadata = {"a": [np.ones(3), np.zeros(2, "i1")]}, {str(i): "" for i in range(10)}
+    for name in "ab":
+        nn.save(tmp_path / name, state, metadata)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
 def test_a_model_saved_and_loaded_computes_the_same(tmp_path: Path) -> None:
     first, second = nn.LSTM(3, 4, 2), nn.LSTM(3, 4, 2)
     nn.save(tmp_path / "a", first.state_dict())
