@@ -1,16 +1,18 @@
-"""Saving and loading state in the safetensors format: no code in the file, no half-written files.
+"""Saving and loading state in the safetensors format: no code in the file, no half-written files, no damaged ones.
 
-A flat dict of arrays makes a plain safetensors file, which PyTorch reads as well. Whatever else a state holds, an
-optimizer's groups or a step number, stands as JSON in the file's metadata, where the arrays are named.
+The arrays lie in the file by name, where PyTorch reads them as well. Whatever else a state holds, an optimizer's groups
+or a step number, stands as JSON in the file's metadata, beside a digest of all that the file says.
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
+import hashlib
 import json
 import os
-import threading
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,10 @@ import safetensors.numpy
 from minigrad.backend import to_numpy
 from minigrad.creation import to_array
 
-STRUCTURE = "minigrad.structure"  # the metadata's name for what is not a flat dict of arrays
+# What the metadata of each file have for `load`, all three or none: none is the file of another program.
+OURS = "minigrad."
+VERSION, STRUCTURE, SHA256 = f"{OURS}version", f"{OURS}structure", f"{OURS}sha256"
+LONGEST = 100_000_000  # bytes of a header that the format allows
 
 
 class CheckpointError(Exception):
@@ -56,54 +61,72 @@ def save(path: str | Path, state: Any, metadata: Mapping[str, str] | None = None
         raise TypeError(f"save: expected metadata to be strings, got {wrong[0]!r}")
     arrays: dict[str, np.ndarray] = {}
     structure = taken_apart(state, "", arrays)
-    if "__metadata__" in arrays or STRUCTURE in metadata:
-        raise ValueError(f"save: the names '__metadata__' and '{STRUCTURE}' belong to the format; choose another")
-    if not is_flat(state):
-        metadata[STRUCTURE] = json.dumps(structure)
-    try:
-        contents = safetensors.numpy.save(arrays, metadata or None)
-    except safetensors.SafetensorError as error:  # more than 100 MB of names and structure
-        raise CheckpointError(f"{path}: the format can't hold it ({error}); make arrays of long lists") from error
-    write_whole(path, contents)
+    if "__metadata__" in arrays or any(name.startswith(OURS) for name in metadata):
+        raise ValueError(f"save: the names '__metadata__' and '{OURS}...' belong to the format; choose another")
+    metadata |= {VERSION: "1", STRUCTURE: json.dumps(structure)}
+    metadata[SHA256] = digest(arrays, metadata)
+    header, values = with_metadata(safetensors.numpy.save(arrays), metadata)
+    if len(header) > LONGEST:
+        raise CheckpointError(f"{path}: the format can't hold so long a structure; make arrays of long lists")
+    write_whole(path, header, values)
 
 
 def load(path: str | Path) -> Any:
     """Read what `save` wrote, or any safetensors file: its arrays by name.
 
+    A file of `save` comes back as it was saved or not at all: a digest of all it says is in it. The file of another
+    program has none, so that damage to its values can't be seen.
+
     Raises:
-        CheckpointError: the file is missing, cut short, not a safetensors file, or has a dtype NumPy has not.
+        CheckpointError: the file is missing, damaged or cut short, not a safetensors file, or NumPy has not its dtype.
     """
-    path = Path(path)
+    return read(Path(path))[0]
+
+
+def load_metadata(path: str | Path) -> dict[str, str]:
+    """Read the metadata of a safetensors file; it reads and verifies the arrays too, and raises as `load` does."""
+    return read(Path(path))[1]
+
+
+def read(path: Path) -> tuple[Any, dict[str, str]]:
+    """The state and the metadata in a file."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise OSError("it is a folder, a pipe or a device; give a file")  # some would never end
         with safetensors.safe_open(path, framework="np") as file:
+            metadata = dict(file.metadata() or {})
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (the file is no dict)
-            structure = (file.metadata() or {}).get(STRUCTURE)
-        return arrays if structure is None else put_together(json.loads(structure), arrays)
     except (OSError, safetensors.SafetensorError) as error:
         raise unreadable(path, error) from error
-    except (TypeError, AttributeError) as error:  # NumPy knows no such dtype
-        raise CheckpointError(f"{path}: {error}; save its arrays as F32") from error
+    except (TypeError, AttributeError, ValueError) as error:  # NumPy has no such dtype, or no such shape
+        raise CheckpointError(f"{path}: NumPy can't hold it: {error}; save its arrays as F32, of few axes") from error
+    ours = {name: metadata.pop(name) for name in list(metadata) if name.startswith(OURS)}
+    return (verified(path, arrays, metadata, ours) if ours else arrays), metadata
+
+
+def verified(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str], ours: dict[str, str]) -> Any:
+    """The state in a file of `save`; CheckpointError where it is not what was saved."""
+    if ours.keys() != {VERSION, STRUCTURE, SHA256} or ours[VERSION] != "1":
+        raise CheckpointError(f"{path}: expected a file of minigrad's version 1; it is damaged, or of another version")
+    if ours.pop(SHA256) != digest(arrays, metadata | ours):
+        raise CheckpointError(f"{path}: it is damaged: expected what was saved, but its digest is another; use a copy")
+    try:
+        return put_together(json.loads(ours[STRUCTURE]), arrays)
     except (ValueError, LookupError, RecursionError) as error:
         raise CheckpointError(f"{path}: its arrays are whole, but what names them is not ({error})") from error
 
 
-def load_metadata(path: str | Path) -> dict[str, str]:
-    """Read the metadata of a safetensors file; raises as `load` does."""
-    try:
-        with safetensors.safe_open(path, framework="np") as file:
-            metadata = dict(file.metadata() or {})
-    except (OSError, safetensors.SafetensorError) as error:
-        raise unreadable(Path(path), error) from error
-    metadata.pop(STRUCTURE, None)
-    return metadata
+def digest(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
+    """SHA-256 of all that a file says: metadata, names, dtypes, shapes and, in the order of the names, values."""
+    inputs = {name: a.astype(a.dtype.newbyteorder("<"), copy=False) for name, a in sorted(arrays.items())}
+    header = [sorted(metadata.items()), [(name, a.dtype.str, a.shape) for name, a in inputs.items()]]
+    sha256 = hashlib.sha256(json.dumps(header).encode())
+    for array in inputs.values():
+        sha256.update(array.reshape(-1).view(np.uint8).data)
+    return sha256.hexdigest()
 
 
 # ---------------------------------------------------------------------- states as JSON, with arrays by name
-
-
-def is_flat(state: Any) -> bool:
-    """Whether a state is a dict of arrays by name, which the format has without our help."""
-    return isinstance(state, Mapping) and all(isinstance(k, str) and hasattr(v, "dtype") for k, v in state.items())
 
 
 def taken_apart(state: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
@@ -162,27 +185,62 @@ def plain(name: str, value: Any) -> np.ndarray:
 # ---------------------------------------------------------------------- files
 
 
-def write_whole(path: Path, contents: bytes) -> None:
-    """Write a file whole or not at all; CheckpointError if it can't be."""
+def with_metadata(contents: bytes, metadata: Mapping[str, str]) -> tuple[bytes, memoryview]:
+    """A safetensors file with metadata, as header and values. The library would put them in another order each time."""
+    end = 8 + int.from_bytes(contents[:8], "little")
+    described = {"__metadata__": metadata} | json.loads(contents[8:end])
+    header = json.dumps(described, ensure_ascii=False, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # so that the values are aligned
+    return len(header).to_bytes(8, "little") + header, memoryview(contents)[end:]
+
+
+def write_whole(path: Path, *contents: bytes | memoryview) -> None:
+    """Write a file whole or not at all; CheckpointError if it can't be.
+
+    Whoever is killed meanwhile leaves a temporary file, which the next save of the same path removes. As it can't tell
+    whether a writer lives, one that lost its file so writes it again.
+    """
     path = Path(os.path.realpath(path))  # a link stays one
-    writer = f"{os.getpid()}-{threading.get_ident()}"
-    temporary = path.with_name(f".{path.name}.{writer}.tmp")  # same folder, so that it can be renamed
     try:
-        with open(temporary, "wb") as file:
-            file.write(contents)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        while not moved_in(path, contents):
+            pass
     except OSError as error:
         raise CheckpointError(f"{path}: could not be written ({error.strerror}); an older file is untouched") from error
+    with contextlib.suppress(OSError):  # not every system can: the file is there, but may not outlive a power failure
+        sync(path.parent)
+    for abandoned in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.tmp"):
+        abandoned.unlink(missing_ok=True)
+
+
+def moved_in(path: Path, contents: Iterable[bytes | memoryview]) -> bool:
+    """Write a file beside `path` and give it that name; False where another writer took it for abandoned."""
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.writelines(contents)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(temporary, path)
+            return True
+        return False
     finally:
         with contextlib.suppress(OSError):  # it is not there: renamed, or never made
             temporary.unlink()
 
 
+def sync(folder: Path) -> None:
+    """Make the names in a folder last."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def unreadable(path: Path, error: Exception) -> CheckpointError:
     """What to raise for a file that could not be read."""
-    if not path.exists():
+    if isinstance(error, FileNotFoundError):
         return CheckpointError(f"{path}: expected a safetensors file, but there is none; check the path")
     if isinstance(error, OSError):
         return CheckpointError(f"{path}: could not be read ({error.strerror or error})")

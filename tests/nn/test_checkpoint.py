@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
+import itertools
+import json
+import multiprocessing
 import os
-from concurrent.futures import ThreadPoolExecutor
+import resource
+import signal
+import stat
+import sys
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +24,7 @@ from hypothesis.extra import numpy as hnp
 
 import minigrad as mg
 import nn
+from nn import checkpoint
 
 DTYPES = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", ">i2", ">f4", ">f8", "c8"]
 
@@ -37,7 +44,7 @@ def test_round_trip_is_exact(tmp_path_factory: Any, state: dict[str, np.ndarray]
     path = tmp_path_factory.mktemp("exact") / "a.safetensors"
     nn.save(path, state)
     loaded = nn.load(path)
-    assert loaded.keys() == state.keys()
+    assert list(loaded) == list(state)
     for name, array in state.items():
         assert loaded[name].dtype == array.dtype.newbyteorder("=")
         assert loaded[name].shape == array.shape
@@ -118,8 +125,9 @@ def test_a_whole_run_comes_back_to_the_bit(tmp_path: Path) -> None:
      '{"dict": [1]}', '{"dict": [[[], 1]]}', '{"dict": [[1.5, 1]]}', '{"list": [' * 50_000],
 )  # fmt: skip
 def test_a_structure_that_is_none_is_refused(tmp_path: Path, structure: str) -> None:
-    metadata = {"minigrad.structure": structure}
-    safetensors.numpy.save_file({"a": np.zeros(1)}, tmp_path / "a", metadata)
+    arrays, metadata = {"a": np.zeros(1)}, {"minigrad.version": "1", "minigrad.structure": structure}
+    metadata["minigrad.sha256"] = checkpoint.digest(arrays, metadata)
+    safetensors.numpy.save_file(arrays, tmp_path / "a", metadata)
     with pytest.raises(nn.CheckpointError, match="what names them is not"):
         nn.load(tmp_path / "a")
 
@@ -131,6 +139,13 @@ def test_tensors_and_metadata(tmp_path: Path) -> None:
     assert nn.load_metadata(path) == {"step": "7", "text": "Ä"}
     nn.save(path, {})
     assert nn.load(path) == nn.load_metadata(path) == {}
+
+
+def test_equal_states_make_equal_files(tmp_path: Path) -> None:
+    state, metadata = {"a": [np.ones(3), np.zeros(2, "i1")]}, {str(i): "" for i in range(10)}
+    for name in "ab":
+        nn.save(tmp_path / name, state, metadata)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_a_model_saved_and_loaded_computes_the_same(tmp_path: Path) -> None:
@@ -157,30 +172,82 @@ def test_what_is_no_checkpoint_is_refused_by_name(saved: Path, load: Any) -> Non
             load(saved)
     with pytest.raises(nn.CheckpointError, match=r"missing\.safetensors.*there is none"):
         load(saved.with_name("missing.safetensors"))
-    with pytest.raises(nn.CheckpointError, match="could not be read"):
-        load(saved.parent)
-
-
-STRUCTURED = {"k": "v", "minigrad.structure": '{"dict": [[1, {"list": [{"array": "a"}, {"array": "e"}]}]]}'}
-
-
-@settings(max_examples=300)
-@given(st.data())
-def test_a_damaged_file_loads_or_raises_checkpoint_error(tmp_path_factory: Any, data: st.DataObject) -> None:
-    path = tmp_path_factory.mktemp("damaged") / "a"
-    contents = bytearray(safetensors.numpy.save({"a": np.arange(3.0), "e": np.zeros((0, 2))}, STRUCTURED))
-    for _ in range(data.draw(st.integers(1, 3))):
-        contents[data.draw(st.integers(0, len(contents) - 1))] = data.draw(st.integers(0, 255))
-    path.write_bytes(contents[: data.draw(st.integers(0, len(contents)))])
-    for load in (nn.load, nn.load_metadata):
-        with contextlib.suppress(nn.CheckpointError):  # anything else fails the test
+    os.mkfifo(saved.with_name("pipe"))
+    for special in (saved.parent, saved.with_name("pipe"), Path("/dev/zero"), Path("/dev/null")):
+        with pytest.raises(nn.CheckpointError, match=r"could not be read .*give a file"):
+            load(special)
+    for path in (saved / "below", saved.with_name("a" * 300)):
+        with pytest.raises(nn.CheckpointError, match="could not be read"):
             load(path)
+
+
+@pytest.mark.parametrize("load", [nn.load, nn.load_metadata])
+def test_every_flipped_bit_is_noticed(saved: Path, load: Any) -> None:
+    contents = saved.read_bytes()
+    padding = contents.rindex(b"}") + 1  # of the header: any white space will do there
+    state, metadata = nn.load(saved), nn.load_metadata(saved)
+    for bit in range(8 * len(contents)):
+        damaged = bytearray(contents)
+        damaged[bit // 8] ^= 1 << bit % 8
+        saved.write_bytes(damaged)
+        try:
+            load(saved)
+        except nn.CheckpointError:
+            continue
+        assert padding <= bit // 8
+        assert same(nn.load(saved), state)
+        assert nn.load_metadata(saved) == metadata
+
+
+@pytest.mark.parametrize(("before", "after"), [("[2,3]", "[3,2]"), ('"F64"', '"I64"'), ('"v"', '"w"'), ('"k"', '"l"')])
+def test_what_the_header_says_can_not_change(saved: Path, before: str, after: str) -> None:
+    contents = saved.read_bytes()
+    assert contents.count(before.encode()) == 1
+    saved.write_bytes(contents.replace(before.encode(), after.encode()))
+    with pytest.raises(nn.CheckpointError, match="its digest is another"):
+        nn.load(saved)
+
+
+@pytest.mark.parametrize("name", ["version", "structure", "sha256"])
+def test_a_file_that_lost_a_name_is_not_taken_for_another_programs(saved: Path, name: str) -> None:
+    contents = saved.read_bytes()
+    saved.write_bytes(contents.replace(f"minigrad.{name}".encode(), f"damagred.{name}".encode()))
+    with pytest.raises(nn.CheckpointError, match="damaged, or of another version"):
+        nn.load(saved)
+
+
+def test_a_file_of_another_version_is_refused(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved.write_bytes(saved.read_bytes().replace(b'"minigrad.version":"1"', b'"minigrad.version":"2"'))
+    with pytest.raises(nn.CheckpointError, match="expected a file of minigrad's version 1"):
+        nn.load(saved)
+
+
+def test_the_file_of_another_program_is_read_as_it_is(tmp_path: Path) -> None:
+    arrays = {"w": np.arange(6.0).reshape(2, 3), "n": np.array(1), "e": np.zeros((0, 2), "i4")}
+    safetensors.numpy.save_file(arrays, tmp_path / "a", {"format": "pt"})
+    assert same({name: nn.load(tmp_path / "a")[name] for name in arrays}, arrays)
+    assert nn.load_metadata(tmp_path / "a") == {"format": "pt"}
+
+
+def test_other_programs_read_the_arrays_of_every_file(saved: Path) -> None:
+    assert same(dict(sorted(safetensors.numpy.load_file(saved).items())), nn.load(saved))
+    nn.save(saved, {"model": [{"w": np.ones(2)}], "step": 3})
+    assert same(safetensors.numpy.load_file(saved), {"model/0/w": np.ones(2)})
 
 
 def test_a_dtype_that_numpy_has_not_is_named(tmp_path: Path) -> None:
     header = b'{"a":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
     (tmp_path / "a").write_bytes(len(header).to_bytes(8, "little") + header + bytes(2))
     with pytest.raises(nn.CheckpointError, match=r"bfloat16.*save its arrays as F32"):
+        nn.load(tmp_path / "a")
+
+
+@pytest.mark.parametrize("shape", [[0, 2**62], [2**63, 0], [1] * 65])
+def test_a_shape_that_numpy_has_not_is_refused(tmp_path: Path, shape: list[int]) -> None:
+    end = 0 if 0 in shape else 4
+    header = json.dumps({"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, end]}}).encode()
+    (tmp_path / "a").write_bytes(len(header).to_bytes(8, "little") + header + bytes(end))
+    with pytest.raises(nn.CheckpointError, match="NumPy can't hold it"):
         nn.load(tmp_path / "a")
 
 
@@ -196,15 +263,121 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(saved: Path, monkeypat
     assert list(saved.parent.iterdir()) == [saved]
 
 
-def test_two_threads_may_save_to_one_file(tmp_path: Path) -> None:
+# ---------------------------------------------------------------------- processes that die, or save at once
+
+OLD, NEW = b"old " * 1000, b"new " * 2000
+CHILDREN = multiprocessing.get_context("forkserver")  # a process without threads, which may fork
+CHILDREN.set_forkserver_preload([__name__])  # once, not by each child
+
+
+def exit_code(target: Any, *args: Any) -> int | None:
+    child = CHILDREN.Process(target=target, args=args)
+    child.start()
+    child.join()
+    return child.exitcode
+
+
+def write_until(path: Path, line: int) -> None:
+    """Write a file, and die by SIGKILL before the given line of nn.checkpoint that this runs."""
+    lines = 0
+
+    def trace(frame: Any, event: str, arg: Any) -> Any:
+        nonlocal lines
+        lines += event == "line" and frame.f_code.co_filename == checkpoint.__file__
+        if lines == line:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+
+    sys.settrace(trace)
+    checkpoint.write_whole(path, NEW)
+    sys.settrace(None)
+
+
+def test_whoever_dies_at_any_line_of_a_save_leaves_the_old_file_or_the_new(tmp_path: Path) -> None:
+    path, found = tmp_path / "a", []
+    for line in itertools.count(1):
+        checkpoint.write_whole(path, OLD)  # which removes what the last one left
+        assert list(tmp_path.iterdir()) == [path]
+        code = exit_code(write_until, path, line)
+        found.append(path.read_bytes())
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+    renamed = found.index(NEW)
+    assert 5 < renamed < len(found) - 2
+    assert found == [OLD] * renamed + [NEW] * (len(found) - renamed)
+
+
+def test_all_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    def fsync(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        calls.append("folder" if stat.S_ISDIR(status.st_mode) else status.st_size)
+
+    def replace(source: Path, target: Path) -> None:
+        calls.append("replace")
+        Path(source).rename(target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    checkpoint.write_whole(tmp_path / "a", NEW)
+    assert calls == [len(NEW), "replace", "folder"]
+
+
+def write_half(path: Path) -> None:
+    """Write a file, and die within the system call that writes it."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(NEW) // 2, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    checkpoint.write_whole(path, NEW)
+
+
+def test_whoever_dies_half_way_through_a_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a"
+    checkpoint.write_whole(path, OLD)
+    assert exit_code(write_half, path) == -signal.SIGXFSZ
+    assert sorted(file.stat().st_size for file in tmp_path.iterdir()) == [len(OLD), len(NEW) // 2]
+    assert path.read_bytes() == OLD
+    checkpoint.write_whole(path, NEW)
+    assert list(tmp_path.iterdir()) == [path]
 
-    def save_often(value: float) -> None:
-        for _ in range(20):
-            nn.save(path, {"a": np.full(1000, value), "b": np.full(3, value)})
 
-    with ThreadPoolExecutor(2) as pool:
-        for future in [pool.submit(save_often, value) for value in (1.0, 2.0)]:
+def test_a_save_removes_what_was_abandoned_under_its_own_name_alone(tmp_path: Path) -> None:
+    others = [tmp_path / name for name in (".a.notes.tmp", ".a.b.0123456789abcdef.tmp", ".b.0123456789abcdef.tmp")]
+    abandoned = tmp_path / ".a.0123456789abcdef.tmp"
+    for path in (*others, abandoned):
+        path.write_bytes(b"")
+    nn.save(tmp_path / "a", {})
+    assert set(tmp_path.iterdir()) == {tmp_path / "a", *others}
+
+
+def test_a_writer_that_was_taken_for_dead_writes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, replace = tmp_path / "a", os.replace
+
+    def overtaken(source: Path, target: Path) -> None:
+        monkeypatch.setattr(os, "replace", replace)
+        nn.save(path, {"from": "another"})
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", overtaken)
+    nn.save(path, {"from": "this one"})
+    assert nn.load(path) == {"from": "this one"}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def save_often(path: Path, value: float) -> None:
+    for _ in range(20):
+        nn.save(path, {"a": np.full(1000, value), "b": np.full(3, value)})
+        state = nn.load(path)
+        assert np.unique(np.concatenate([state["a"], state["b"]])).size == 1
+
+
+@pytest.mark.parametrize("pool", [ThreadPoolExecutor(2), ProcessPoolExecutor(2, CHILDREN)])
+def test_two_may_save_to_one_file_at_once(tmp_path: Path, pool: Executor) -> None:
+    path = tmp_path / "a"
+    with pool:
+        for future in [pool.submit(save_often, path, value) for value in (1.0, 2.0)]:
             future.result()
     state = nn.load(path)
     assert np.unique(np.concatenate([state["a"], state["b"]])).size == 1
@@ -236,7 +409,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         (object(), None, TypeError, "the state to be an array .*, got object"),
         ({"a": {"b": np.zeros(1)}, "a/b": np.zeros(1)}, None, ValueError, "two arrays .* 'a/b'"),
         ({"a": {"1": np.zeros(1), 1: np.zeros(1)}}, None, ValueError, "two arrays .* 'a/1'"),
-        ({}, {"minigrad.structure": "1"}, ValueError, "belong to the format"),
+        ({}, {"minigrad.author": "1"}, ValueError, "belong to the format"),
         ({"a": np.zeros(1, complex)}, None, TypeError, "a has dtype complex128"),
         ({"a": np.zeros(1, "longdouble")}, None, TypeError, "a has dtype"),
         ({(1,): np.zeros(1)}, None, TypeError, r"keys of the state to be strings or integers, got \(1,\)"),
