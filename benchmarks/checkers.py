@@ -3,7 +3,8 @@
 A case is an operation and its gradient, written once for all: `xp` is the library's NumPy-like namespace.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -242,10 +243,8 @@ def measure() -> dict[str, dict[str, str]]:
     """What every checker says of every case; those that are not installed are left out."""
     found: dict[str, dict[str, str]] = {}
     for name, checker in CHECKERS.items():
-        try:
+        with contextlib.suppress(ImportError):
             found[name] = {case.title: outcome(checker, case) for case in cases()}
-        except ImportError:
-            pass
     return found
 
 
@@ -260,10 +259,5 @@ def table(found: dict[str, dict[str, str]]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] = ()) -> None:
-    """Print the table."""
-    print(table(measure()))
-
-
 if __name__ == "__main__":
-    main()
+    print(table(measure()))

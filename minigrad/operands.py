@@ -20,6 +20,8 @@ def alike(arrays: Sequence[Any]) -> bool:
             continue
         if kind is None:
             kind, dtype = type(array), getattr(array, "dtype", None)
+            if dtype is None:
+                return False
         elif type(array) is not kind or array.dtype is not dtype:
             return False
     return dtype is not None
@@ -52,13 +54,20 @@ def settle(op: str, names: Sequence[str], arrays: Sequence[Any], optional: Conta
             value = follow(op, name, value, home)
             if dtypes and value.dtype.kind in "biu":
                 value = value.astype(np.result_type(*dtypes))
-        elif not isinstance(value, bool | int | float | complex) and not (value is None and name in optional):
-            raise TypeError(
-                f"{op}: expected {name} to be a tensor, an array or a number, got {type(value).__name__}; "
-                "mg.tensor(...) makes a tensor of nested lists"
-            )
+        else:
+            check_operand(op, name, value, optional)
         settled.append(value)
     return settled
+
+
+def check_operand(op: str, name: str, value: Any, optional: Container[str]) -> None:
+    """Raise TypeError unless a value may be an operand; the optional ones may be None."""
+    number = is_array(value) or isinstance(value, bool | int | float | complex | np.generic)
+    if not number and not (value is None and name in optional):
+        raise TypeError(
+            f"{op}: expected {name} to be a tensor, an array or a number, got {type(value).__name__}; "
+            "mg.tensor(...) makes a tensor of nested lists"
+        )
 
 
 def follow(op: str, name: str, value: Any, home: Backend) -> Any:

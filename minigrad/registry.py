@@ -19,7 +19,7 @@ from .adding import add_at
 from .backend import Array, backend_of, is_array
 from .graph import RECORDED, Node, Tensor, leaf, new_node, output_node, recording, unrolling
 from .methods import functions
-from .operands import alike, as_array, common_backend, describe, follow, settle
+from .operands import alike, as_array, check_operand, common_backend, describe, follow, settle
 from .watching import watchers
 
 P = ParamSpec("P")
@@ -197,6 +197,8 @@ class Op:
         """Run the op: arrays give arrays; with a Tensor among the operands, Tensors and a node of the graph."""
         tensors = [value for value in (*operands, *metadata.values()) if isinstance(value, Tensor)]
         if not tensors:
+            if not alike(operands):
+                self.check_operands(operands)
             return self.compute(operands, metadata, [])
         if self.steps and unrolling.get():
             return self.steps(*operands, **metadata)
@@ -221,6 +223,13 @@ class Op:
         for watcher in watchers.get():
             watcher.ran(self, operands, metadata, results, node)
         return tuple(results) if several else results[0]
+
+    def check_operands(self, operands: Sequence[Any]) -> None:
+        """Raise TypeError or ValueError unless the operands are arrays and numbers, and there are some."""
+        if not operands:
+            raise ValueError(f"{self.name}: expected one of {self.variadic} at least, got none")
+        for name, value in zip(self.operand_names(len(operands)), operands, strict=True):
+            check_operand(self.name, name, value, self.defaults)
 
     def compute(self, arrays: Sequence[Any], metadata: dict[str, Any], kept: list[Array]) -> Any:
         """The forward function on plain arrays; in `kept` goes what it keeps for its gradient.

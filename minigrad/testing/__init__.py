@@ -1,7 +1,8 @@
 """Proof of gradients: `check_grads`, and what Hypothesis adds to it.
 
 `gradient_test` makes a test of one line, `strategies` draws arrays and ops' calls, `laws` are what any recurrent
-layer must obey, `break_gradient` is for testing the tests. What needs Hypothesis (`pip install hypothesis`) is imported when it is first asked for.
+layer must obey, `break_gradient` makes mistakes for them to find. What needs Hypothesis (`pip install hypothesis`) is
+imported when it is first asked for.
 """
 
 import importlib
@@ -16,9 +17,8 @@ if TYPE_CHECKING:
     from .proofs import gradient_test
 
 __all__ = [
-    *("GradientError", "NonDifferentiable", "check_grads", "gradient_test"),
-    *("break_gradient", "laws", "strategies"),
-]
+    "GradientError", "NonDifferentiable", "break_gradient", "check_grads", "gradient_test", "laws", "strategies",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

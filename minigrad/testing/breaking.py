@@ -57,6 +57,8 @@ def array_of(value: Any) -> Array:
 
 def zero_at_a_step(gradient: Gradient) -> Any:
     """Without what comes from the step in the middle of the first axis."""
+    if not gradient.value.shape:
+        return gradient.value
     return gradient.times(0.0, len(array_of(gradient.value)[gradient.rows]) // 2)
 
 
@@ -86,6 +88,8 @@ def with_upstream_doubled(gradient: Gradient) -> Any:
 def in_one_buffer(gradient: Gradient) -> Any:
     """Right, but in memory that the next gradient of its shape is written to as well."""
     value = array_of(gradient.value)
+    if not is_array(value):  # NumPy's scalars have no memory to share
+        return gradient.value
     buffer = gradient.buffers.setdefault((value.shape, value.dtype, type(value)), value)
     backend_of(value).xp.copyto(buffer, value)
     return Tensor(buffer, gradient.value.node) if isinstance(gradient.value, Tensor) else buffer

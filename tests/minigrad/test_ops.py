@@ -250,3 +250,29 @@ def test_rows_that_are_read_rarely_or_often_add_up_their_gradients(often: int, w
     expected = np.zeros((5, width))
     np.add.at(expected, indices, values)
     np.testing.assert_array_equal(g.numpy(), expected)  # whole numbers: no rounding
+
+
+@every_op
+@few
+@given(data=st.data())
+def test_a_wrong_call_is_refused_by_an_error_that_begins_with_the_ops_name(name: str, data: st.DataObject) -> None:
+    """Operands that are no numbers, also without a tensor beside; none; too many; a word nobody knows; no such axis."""
+    op, function = OPS[name], functions[name]
+    call = data.draw(op_calls(op).filter(lambda call: bool(call.operands())))
+    xs = [data.draw(st.sampled_from([np.asarray, mg.as_tensor]))(x) for x in call.operands()]
+    strange = data.draw(st.sampled_from(["text", object(), {}]))
+    k = data.draw(st.integers(0, len(xs) - 1))
+    wrong: list[Callable[[], Any]] = [
+        lambda: call.of(function, *xs[:k], strange, *xs[k + 1 :]),
+        lambda: call.of(function, *[strange] * len(xs)),
+        lambda: function(),
+        lambda: call.of(lambda *args, **kwargs: function(*args, **kwargs, nonsense=1), *xs),
+        lambda: call.of(lambda *args, **kwargs: function(*args, *[xs[0]] * 12, **kwargs), *xs),
+    ]
+    if "axis" in op.metadata:
+        wrong.append(lambda: call.of(lambda *args, **kwargs: function(*args, **{**kwargs, "axis": 99}), *xs))
+    for number, attempt in enumerate(wrong):
+        if number == 4 and op.variadic:
+            continue  # there is no end of operands
+        with pytest.raises((TypeError, ValueError, IndexError), match=rf"^{name}\b"):
+            attempt()
