@@ -90,7 +90,7 @@ def in_one_buffer(gradient: Gradient) -> Any:
     value = array_of(gradient.value)
     if not is_array(value):  # NumPy's scalars have no memory to share
         return gradient.value
-    buffer = gradient.buffers.setdefault((value.shape, value.dtype, type(value)), value)
+    buffer = gradient.buffers.setdefault((value.shape, value.dtype, type(value)), value.copy())
     backend_of(value).xp.copyto(buffer, value)
     return Tensor(buffer, gradient.value.node) if isinstance(gradient.value, Tensor) else buffer
 
