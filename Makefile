@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: help demo test lint format bench bench-quick docs linkcheck clean
+.PHONY: help demo test soak lint format bench bench-quick docs linkcheck clean
 .NOTPARALLEL:
 
 help:  ## list the targets
@@ -13,6 +13,9 @@ demo: .venv/.stamp-demos  ## train a character model on Python's own sources, in
 
 test: lint  ## every check: lint, types, tests, the docstrings' examples
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto
+
+soak: .venv/.stamp-dev  ## a thousand new examples of every op: half an hour or more
+	OMP_NUM_THREADS=1 $(PY) tests/soak.py
 
 lint: .venv/.stamp-dev  ## ruff and mypy
 	$(PY) -m ruff check

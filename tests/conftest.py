@@ -10,6 +10,8 @@ from . import strict_backend  # registers the device "strict"
 # The same examples in every run; `--hypothesis-profile=explore` looks for new ones.
 settings.register_profile("repeat", deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("explore", deadline=None, max_examples=1000, print_blob=True)
+# `make soak`: test_op, which takes a fifth of a profile's examples, gets a thousand.
+settings.register_profile("soak", deadline=None, max_examples=5000, database=None, print_blob=True)
 settings.load_profile("repeat")
 
 

@@ -2,11 +2,14 @@
 
 An array of it never becomes a NumPy array by itself, is refused by NumPy's functions, and refuses lists, NumPy's
 arrays and NumPy's floating-point scalars. What a reduction gives is a 0-d array of its own kind, never a scalar.
-An integer index out of range wraps around, without a word. Kernels in CUDA C run too, on the host.
+An integer index out of range wraps around, without a word; one array of values for places of which two are the same is
+refused, since any of them may stay there. Where CuPy is installed, what it lacks is lacking here. Kernels in CUDA C run
+too, on the host.
 """
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +19,10 @@ import numpy as np
 from minigrad.backend import Backend, owner, register
 
 from . import cuda_on_host
+
+cupy: Any = None
+with contextlib.suppress(ImportError):
+    import cupy  # which needs no GPU to tell its names
 
 METADATA = {"shape", "ndim", "size", "dtype", "strides", "itemsize", "nbytes", "flags", "item", "tolist", "tobytes"}
 CREATION = {"zeros", "ones", "empty", "full", "eye", "identity", "arange", "linspace"}  # of no array
@@ -47,6 +54,8 @@ class StrictArray:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._array, name)
+        if cupy is not None and not hasattr(cupy.ndarray, name):
+            raise AttributeError(f"CuPy's arrays have no {name}")
         if name in METADATA:
             return found
         if callable(found) and not name.startswith("_"):
@@ -59,7 +68,12 @@ class StrictArray:
         return wrap(self._array[wrapped_around(index, self.shape)], (self,))
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self._array[wrapped_around(index, self.shape)] = operand(value)
+        index, value = wrapped_around(index, self.shape), operand(value)
+        if np.ndim(value) and any(isinstance(item, np.ndarray) for item in index):
+            places = np.arange(self.size).reshape(self.shape)[index]
+            if len(np.unique(places)) < places.size:
+                raise ValueError("values for places of which two are the same: which one stays is not defined")
+        self._array[index] = value
 
     def __len__(self) -> int:
         return len(self._array)
@@ -188,6 +202,8 @@ class StrictNamespace:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(np, name)
+        if cupy is not None and not hasattr(cupy, name):
+            raise AttributeError(f"CuPy has no {name}")
         if isinstance(found, np.ufunc):
             return StrictUfunc(found)
         if isinstance(found, type | float | None.__class__):  # dtypes and constants

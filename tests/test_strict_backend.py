@@ -84,6 +84,35 @@ def test_what_is_allowed_computes_as_numpy_and_stays_on_the_device(f: Callable[.
     np.testing.assert_array_equal(to_numpy(result), expected)
 
 
+def test_values_for_one_place_twice_are_refused() -> None:
+    x, twice = strict(), xp.asarray([1, 4])  # 4 wraps around to 1
+    with pytest.raises(ValueError, match="two are the same"):
+        x[:, twice] = xp.asarray([1.0, 2.0])
+    with pytest.raises(ValueError, match="two are the same"):
+        x[:, twice] += 1.0
+    x[:, x[0] > 1] = xp.asarray([[8.0], [9.0]])
+    x[:, twice] = 7.0  # the same value, in any order
+    np.testing.assert_array_equal(to_numpy(x), [[0, 7, 8], [3, 7, 9]])
+
+
+def test_what_cupy_lacks_is_lacking() -> None:
+    pytest.importorskip("cupy")
+    with pytest.raises(AttributeError, match="CuPy has no busday_count"):
+        xp.busday_count(1)
+    with pytest.raises(AttributeError, match="CuPy's arrays have no setflags"):
+        strict().setflags(write=False)
+
+
+def test_a_scalar_of_numpy_would_change_the_dtype() -> None:
+    """Which is why those of floats are refused; Python's are weak, and 0-d arrays are not."""
+    x = strict(VALUES.astype("float32"))
+    assert (x * 3.0).dtype == xp.exp(x).dtype == "float32"
+    assert (x * xp.asarray(3.0)).dtype == "float64"
+    for mistake in lambda: x * np.float64(3.0), lambda: xp.add(x, np.float64(3.0)), lambda: x.__iadd__(np.float32(3)):
+        with pytest.raises(TypeError, match="expected a strict array or a Python scalar"):
+            mistake()
+
+
 def test_writes_go_through_views_and_back() -> None:
     x = strict()
     row = x[1]

@@ -2,8 +2,14 @@
 
 import asyncio
 import contextvars
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +18,8 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad.backend import backend_for, backend_of, is_array, move, owner, to_numpy
+
+from .. import training
 
 
 @pytest.fixture
@@ -43,6 +51,42 @@ def test_a_request_for_cuda_without_cuda_is_one_clear_error() -> None:
         with pytest.raises(mg.DeviceError, match="device 'cuda'"):
             ask()
     assert (x + 1).item() == 2  # everything else works
+
+
+@pytest.mark.parametrize(
+    ("before", "message"),
+    [
+        pytest.param("sys.modules['cupy'] = None", "needs CuPy, which is not installed: pip install", id="no CuPy"),
+        pytest.param(
+            "os.environ['CUDA_VISIBLE_DEVICES'] = ''",
+            "a first kernel did not run .*; check the NVIDIA driver, or stay on device 'cpu'",
+            id="no driver",
+            marks=pytest.mark.skipif(find_spec("cupy") is None, reason="CuPy is not installed"),
+        ),
+    ],
+)
+def test_without_cupy_or_a_driver_all_but_cuda_works(before: str, message: str) -> None:
+    """Training, which imports no CuPy; then the error, in which nothing of CuPy's comes out."""
+    code = f"""if True:
+        import os, runpy, sys
+        {before}
+        runpy.run_path({training.__file__!r}, run_name="__main__")
+        assert sys.modules.get("cupy") is None
+        import minigrad as mg
+        for _ in range(2):
+            try:
+                mg.tensor([1.0], device="cuda")
+            except mg.DeviceError as error:
+                print(error)
+        print((mg.tensor([1.0]) + 1).item())
+    """
+    environment = os.environ | {"PYTHONPATH": str(Path(mg.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    first, second, value = done.stdout.splitlines()[-3:]
+    assert re.match(f"device 'cuda'.*{message}", first)
+    assert (second, value) == (first, "2.0")
 
 
 def test_an_unknown_device_is_an_error_that_lists_the_known_ones() -> None:
