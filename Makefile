@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: help demo test lint format bench bench-quick docs linkcheck clean
+.PHONY: help demo test lint format crash fuzz bench bench-quick docs linkcheck clean
 .NOTPARALLEL:
 
 help:  ## list the targets
@@ -22,6 +22,12 @@ lint: .venv/.stamp-dev  ## ruff and mypy
 format: .venv/.stamp-dev  ## mend what ruff can mend
 	$(PY) -m ruff check --fix
 	$(PY) -m ruff format
+
+crash: .venv/.stamp-dev  ## kill training runs 200 times; each must end in the same bits: four minutes
+	OMP_NUM_THREADS=1 $(PY) -m tests.demos.crash
+
+fuzz: .venv/.stamp-dev  ## load 100,000 damaged checkpoints; each must be refused, or right: two minutes
+	OMP_NUM_THREADS=1 $(PY) -m tests.nn.fuzz
 
 bench: .venv/.stamp-bench  ## speed and memory against PyTorch, into benchmarks/: half an hour
 	$(PY) -m benchmarks
