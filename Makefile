@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: help demo test soak lint format bench bench-quick docs linkcheck clean
+.PHONY: help demo test soak mutants crash fuzz lint format bench bench-quick docs linkcheck clean
 .NOTPARALLEL:
 
 help:  ## list the targets
@@ -17,6 +17,15 @@ test: lint  ## every check: lint, types, tests, the docstrings' examples
 soak: .venv/.stamp-dev  ## a thousand new examples of every op: half an hour or more
 	OMP_NUM_THREADS=1 $(PY) tests/soak.py
 
+mutants: .venv/.stamp-dev .venv/.stamp-bench  ## break every gradient on purpose; each must be noticed: three minutes
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.mutants
+
+crash: .venv/.stamp-dev  ## kill training runs 200 times; each must end in the same bits: four minutes
+	OMP_NUM_THREADS=1 $(PY) -m tests.demos.crash
+
+fuzz: .venv/.stamp-dev  ## load 100,000 damaged checkpoints; each must be refused, or right: two minutes
+	OMP_NUM_THREADS=1 $(PY) -m tests.nn.fuzz
+
 lint: .venv/.stamp-dev  ## ruff and mypy
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
@@ -30,6 +39,7 @@ bench: .venv/.stamp-bench  ## speed and memory against PyTorch, into benchmarks/
 	$(PY) -m benchmarks
 	$(PY) -m benchmarks.eager
 	$(PY) -m benchmarks.memory
+	$(PY) -m benchmarks.modes
 
 bench-quick: .venv/.stamp-bench  ## a part of it, in five minutes; keeps nothing
 	$(PY) -m benchmarks --quick

@@ -9,7 +9,6 @@ none to that of a whole run; the next resumes, until one comes to its end. Start
 
 import argparse
 import json
-import multiprocessing
 import random
 import shutil
 import signal
@@ -26,12 +25,11 @@ import nn
 from demos import char_lm, char_training
 from demos.run_folder import RunFolder
 from nn.checkpoint import digest, taken_apart
+from tests.children import CHILDREN
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
 OPTIONS = "--steps 30 --lr 0.02 --hidden 8 --embedding 4 --layers 2 --dropout 0.2 --chunk 10 --streams 2 --length 20"
 COUNTED = "kills", "before its first save", "within a save", "between saves", "runs to the end", "runs that differ"
-LIVES = multiprocessing.get_context("forkserver")  # a server that has imported the demo once forks each life
-LIVES.set_forkserver_preload([char_lm.__name__])
 
 
 def live(argv: list[str], output: Path) -> None:
@@ -48,7 +46,7 @@ def life(run: Path, seconds: float | None) -> bool:
     text, output = run.with_name("text.txt"), run.with_name("output.txt")
     begun = (run / "config.json").exists()
     argv = ["--resume", str(run)] if begun else ["--corpus", str(text), "--out", str(run), *OPTIONS.split()]
-    process = LIVES.Process(target=live, args=(argv, output))
+    process = CHILDREN.Process(target=live, args=(argv, output))
     process.start()
     process.join(seconds)
     process.kill()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import json
-import multiprocessing
 import os
 import resource
 import signal
@@ -25,6 +25,7 @@ from hypothesis.extra import numpy as hnp
 import minigrad as mg
 import nn
 from nn import checkpoint
+from tests.children import CHILDREN
 
 DTYPES = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", ">i2", ">f4", ">f8", "c8"]
 
@@ -181,22 +182,17 @@ def test_what_is_no_checkpoint_is_refused_by_name(saved: Path, load: Any) -> Non
             load(path)
 
 
-@pytest.mark.parametrize("load", [nn.load, nn.load_metadata])
-def test_every_flipped_bit_is_noticed(saved: Path, load: Any) -> None:
-    contents = saved.read_bytes()
+def test_every_flipped_bit_is_noticed(saved: Path) -> None:
+    contents, state, metadata = saved.read_bytes(), nn.load(saved), nn.load_metadata(saved)
     padding = contents.rindex(b"}") + 1  # of the header: any white space will do there
-    state, metadata = nn.load(saved), nn.load_metadata(saved)
     for bit in range(8 * len(contents)):
         damaged = bytearray(contents)
         damaged[bit // 8] ^= 1 << bit % 8
         saved.write_bytes(damaged)
-        try:
-            load(saved)
-        except nn.CheckpointError:
-            continue
-        assert padding <= bit // 8
-        assert same(nn.load(saved), state)
-        assert nn.load_metadata(saved) == metadata
+        for load, expected in ((nn.load, state), (nn.load_metadata, metadata)):
+            with contextlib.suppress(nn.CheckpointError):
+                assert same(load(saved), expected)
+                assert padding <= bit // 8
 
 
 @pytest.mark.parametrize(("before", "after"), [("[2,3]", "[3,2]"), ('"F64"', '"I64"'), ('"v"', '"w"'), ('"k"', '"l"')])
@@ -266,8 +262,6 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(saved: Path, monkeypat
 # ---------------------------------------------------------------------- processes that die, or save at once
 
 OLD, NEW = b"old " * 1000, b"new " * 2000
-CHILDREN = multiprocessing.get_context("forkserver")  # a process without threads, which may fork
-CHILDREN.set_forkserver_preload([__name__])  # once, not by each child
 
 
 def exit_code(target: Any, *args: Any) -> int | None:
