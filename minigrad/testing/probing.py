@@ -12,6 +12,7 @@ from .jacobian import Comparison, Jacobian
 from .verdicts import Judge, Verdict
 
 FULL = 300  # up to so many elements, in and out, the whole Jacobian is compared
+FEW = 16  # up to so many, all unit vectors are compared on one side
 SHOWN = 5  # elements in a message
 NAMES = {"differences": "finite differences", "complex": "complex steps"}
 
@@ -23,7 +24,8 @@ def check_values(function: Function, gradient: Function, modes: Sequence[str], r
         return
     full = n <= FULL and m <= FULL
     jacobian = Jacobian(function, gradient, modes)
-    vs = np.eye(m) if full else probes(np.abs(function.y), rng)
+    # No weight is 1: what a formula does to its g shows, like computing in too small a dtype, which takes 1 as it is.
+    vs = np.diag(signed(rng, m)) if full or m <= FEW else probes(np.abs(function.y), rng)
     rows = jacobian.rows(vs)
     suspects: list[tuple[Vector, Comparison]] = []
     for u in np.eye(n) if full else probes(np.abs(rows[0]), rng):
@@ -52,7 +54,7 @@ def probes(sizes: Vector, rng: np.random.Generator) -> Any:
     In a block of its own a small element is not drowned by the rounding of large ones.
     """
     n = sizes.size
-    if n <= 16:
+    if n <= FEW:
         return np.eye(n)
     supports = [slice(None), slice(None), *np.array_split(np.argsort(sizes), 8), [0], [n - 1], *rng.choice(n, (4, 1))]
     vectors = np.zeros((len(supports), n))

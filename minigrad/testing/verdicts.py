@@ -65,7 +65,7 @@ class Judge:
                 break
             u = parts[int(np.argmax(excess))]
         while not is_unit(v):
-            vs = np.stack([as_unit(half) for half in halves(v)])
+            vs = np.stack(halves(v))
             less = self.jacobian.compare(vs, self.jacobian.rows(vs), u).excess
             if max(less) <= 1:
                 break
@@ -109,7 +109,8 @@ class Judge:
 
 def is_wrong(v: Vector, u: Vector, both: Comparison, i: int) -> Verdict:
     """The verdict on one row of a comparison."""
-    expected, got = float(both.expected[i]), float(both.got[i])
+    weight = v.sum() if is_unit(v) else 1.0
+    expected, got = float(both.expected[i] / weight), float(both.got[i] / weight)
     if np.isnan(expected):
         return Verdict(v, u, f"the differences do not settle (noise?), got {got:.10g}", np.inf, both.mode[i])
     digits = 17 if f"{expected:.10g}" == f"{got:.10g}" else 10
