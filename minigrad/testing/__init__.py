@@ -8,13 +8,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from . import laws
-from .gradients import GradientError, check_grads
+from .gradients import GradientError, NonDifferentiable, check_grads
 
 if TYPE_CHECKING:
     from . import strategies
     from .proofs import gradient_test
 
-__all__ = ["GradientError", "check_grads", "gradient_test", "laws", "strategies"]
+__all__ = ["GradientError", "NonDifferentiable", "check_grads", "gradient_test", "laws", "strategies"]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,6 +20,7 @@ Map: TypeAlias = Callable[[Vector], Vector]  # x (n,) to f(x) (m,)
 EPSILON = float(np.finfo(np.float64).eps)
 FIRST_STEP = 4e-3  # where a smooth function's truncation and rounding meet, two steps further on
 SHRINK = 4.0
+SAFETY = 8.0  # how many estimated errors a gradient may be off
 STEPS = 16  # down to 4e-12: a kink, or the end of the domain, that is farther away than a step does no harm
 
 NEAR = 5e-4, 2e-6, 1e-8  # how far around x rounding is looked for

@@ -1,5 +1,7 @@
 """A function of tensors as a map of vectors, f: R^n -> R^m: its value, its backward pass v -> v J, its gradient."""
 
+from __future__ import annotations
+
 import functools
 import re
 from collections.abc import Callable, Sequence
@@ -9,15 +11,12 @@ import numpy as np
 
 from ..autodiff import grad
 from ..backend import Array, backend_of, generator, move, to_numpy
-from ..graph import Tensor
+from ..graph import Node, Tensor, leaf
 from .differences import Vector, measure_noise
 
 TINY = float(np.finfo(np.float64).tiny)
 
-Describe: TypeAlias = Callable[
-    [str, tuple[int, ...]], str
-]  # the name of an array and a place in it to words, "" for none
-
+Describe: TypeAlias = Callable[[str, tuple[int, ...]], str]  # words for an element of the array of a name, or ""
 
 ROLES = re.compile("^((gradient|cotangent) of )+")  # what an array is to the one that the rest of its name names
 
@@ -37,15 +36,23 @@ class Slots:
         return np.concatenate([np.zeros(0), *[to_numpy(a).ravel() for a in arrays]])
 
     def unpack(self, vector: Vector) -> list[Array]:
+        """The parts of a vector, in their dtypes; those of a complex one stay complex."""
         parts = np.split(vector, self.ends[1:-1])
         slots = zip(parts, self.shapes, self.dtypes, self.devices, strict=True)
-        return [move(part.reshape(shape).astype(dtype), device) for part, shape, dtype, device in slots]
+        return [
+            move(part.reshape(shape).astype(dtype if part.dtype.kind == "f" else part.dtype), device)
+            for part, shape, dtype, device in slots
+        ]
+
+    def largest(self, vector: Vector) -> Vector:
+        """For each element the size of the largest in its array."""
+        sizes = [part.max(initial=0.0) for part in np.split(np.abs(vector), self.ends[1:-1])]
+        return np.repeat(sizes, np.diff(self.ends))
 
     def rounding(self, vector: Vector) -> Vector:
         """How far each element may be rounded: as far as the largest of its array, an epsilon of that."""
-        parts = np.split(np.abs(vector), self.ends[1:-1])
-        largest = [np.finfo(dtype).eps * part.max(initial=0.0) for part, dtype in zip(parts, self.dtypes, strict=True)]
-        return np.repeat(largest, np.diff(self.ends))
+        epsilons = [np.finfo(dtype).eps for dtype in self.dtypes]
+        return np.repeat(epsilons, np.diff(self.ends)) * self.largest(vector)
 
     def element(self, k: int) -> str:
         """What place k of the vector is called: `args[0][2, 1]`, with the words there are for it in parentheses."""
@@ -65,8 +72,9 @@ class Function:
         names: Sequence[str],
         results: Sequence[str] | None = None,
         describe: Describe = lambda name, place: "",
+        gradient_of: Function | None = None,
     ) -> None:
-        self.f, self.points, self.describe = f, points, describe
+        self.f, self.points, self.describe, self.gradient_of = f, points, describe, gradient_of
         outputs = [y.data for y in f(*map(Tensor, points))]
         if results is None:
             several = len(outputs) > 1
@@ -88,25 +96,29 @@ class Function:
         return float(self.noise.max(initial=0.0) / max(np.abs(self.y).max(initial=0.0), TINY))
 
     def value(self, x: Vector) -> Vector:
-        """f(x); nothing is recorded."""
+        """f(x), of complex numbers for complex x; nothing is recorded."""
         with np.errstate(all="ignore"):  # a step may leave the domain; the next is shorter
             return self.outputs.pack([y.data for y in self.f(*map(Tensor, self.inputs.unpack(x)))])
 
+    def record(self) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        """The arguments as variables, and the results with their graph."""
+        xs = [variable(p) for p in self.points]
+        return xs, self.f(*xs)
+
     def pullback(self) -> Callable[[Vector], Vector]:
         """v -> v J, each by a backward pass over one recorded graph."""
-        xs = [Tensor(p).requires_grad_() for p in self.points]
-        ys = self.f(*xs)
+        xs, ys = self.record()
         return lambda v: self.inputs.pack(
             [g.data for g in gradients(ys, xs, self.outputs.unpack(v), retain_graph=True)]
         )
 
-    def gradient(self, rng: np.random.Generator) -> "Function":
+    def gradient(self, rng: np.random.Generator) -> Function:
         """The gradient of <cotangents, f>, as a function of the arguments and the cotangents."""
         n = len(self.points)
 
         def f(*tensors: Tensor) -> tuple[Tensor, ...]:
             record = any(t.requires_grad for t in tensors)
-            xs = [t if record else t.detach().requires_grad_() for t in tensors[:n]]
+            xs = [t if record else variable(t.data) for t in tensors[:n]]
             return tuple(gradients(self.f(*xs), xs, tensors[n:], create_graph=record))
 
         cotangents = self.outputs.unpack(signed(rng, self.outputs.size))
@@ -116,7 +128,13 @@ class Function:
             [*self.inputs.names, *[f"cotangent of {name}" for name in self.outputs.names]],
             [f"gradient of {name}" for name in self.inputs.names],
             self.describe,
+            self,
         )
+
+
+def variable(array: Array) -> Tensor:
+    """A leaf whose gradient is wanted; unlike the public ones it may be complex, for complex steps."""
+    return Tensor(array, leaf(array, keeps_grad=True))
 
 
 def gradients(ys: Sequence[Tensor], xs: Sequence[Tensor], seeds: Sequence[Any], **options: bool) -> list[Tensor]:
@@ -129,6 +147,18 @@ def gradients(ys: Sequence[Tensor], xs: Sequence[Tensor], seeds: Sequence[Any], 
         Tensor(backend_of(x.data).xp.zeros(x.shape, x.dtype)) if g is None else g
         for x, g in zip(xs, found, strict=True)
     ]
+
+
+def ops_of(ys: Sequence[Tensor]) -> set[Any]:
+    """The ops in the graph that tensors were computed by."""
+    seen: set[Node] = set()
+    stack: list[Any] = [y.node for y in ys]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Node) and node not in seen:
+            seen.add(node)
+            stack += node.parents
+    return {node.op for node in seen if node.op is not None}
 
 
 def signed(rng: np.random.Generator, size: int) -> Vector:
