@@ -35,7 +35,9 @@ class Proof(NamedTuple):
     cases: Callable[[Any], Any] | None  # draws a call; None: arrays of shapes that broadcast, within the domain
     domain: tuple[float, float]  # where the elements of drawn arrays lie
     kinks: tuple[float, ...]  # values that they keep away from
-    analytic: bool  # whether it continues to complex numbers, for derivatives by complex step
+    analytic: (
+        bool  # whether it computes with complex numbers too, by the same formulas: it has complex steps, off kinks
+    )
     reference: Callable[..., Any] | None  # what it should compute; None: NumPy's function of its name
 
 

@@ -141,7 +141,7 @@ def sigmoid(xp: Any, x: Array) -> Tensor:
         return 1.0 / (1.0 + xp.exp(x * -1.0))  # not -x, which booleans have not
 
 
-@op(x=lambda g, x: g * (x > 0), kinks=(0.0,), analytic=False, reference=lambda x: np.where(x > 0, x, 0))
+@op(x=lambda g, x: g * (x > 0), kinks=(0.0,), reference=lambda x: np.where(x > 0, x, 0))
 def relu(xp: Any, x: Array) -> Tensor:
     """Rectifier, max(x, 0); its gradient at 0 is 0."""
     return xp.maximum(x, 0)
@@ -160,13 +160,13 @@ def _share(g: Array, x: Array, y: Array) -> Array:
     return g * (x > y) + 0.5 * g * (x == y)  # a boolean times 0.5 would be float64, whatever g is
 
 
-@op(x=lambda g, x, y: _share(g, x, y), y=lambda g, x, y: _share(g, y, x), analytic=False)
+@op(x=lambda g, x, y: _share(g, x, y), y=lambda g, x, y: _share(g, y, x))
 def maximum(xp: Any, x: Array, y: Array) -> Tensor:
     """The larger of x and y; where they are equal, each gets half the gradient."""
     return xp.maximum(x, y)
 
 
-@op(x=lambda g, x, y: _share(g, y, x), y=lambda g, x, y: _share(g, x, y), analytic=False)
+@op(x=lambda g, x, y: _share(g, y, x), y=lambda g, x, y: _share(g, x, y))
 def minimum(xp: Any, x: Array, y: Array) -> Tensor:
     """The smaller of x and y; where they are equal, each gets half the gradient."""
     return xp.minimum(x, y)
@@ -195,7 +195,6 @@ def _inside(g: Array, x: Array, min: Any, max: Any) -> Array:
 @op(
     x=_inside,
     kinks=(-1.0, 1.5),
-    analytic=False,
     cases=lambda d: d.call(d.array(d.shape()), *d.one_of((-1.0, 1.5), (-1.0, None), (None, 1.5))),
     reference=lambda x, min, max: np.clip(x, min, max),
 )
@@ -213,6 +212,7 @@ def clip(xp: Any, x: Array, min: Any = None, max: Any = None) -> Tensor:
 
 @op(
     x=lambda g: g,  # the walk casts it back
+    analytic=False,
     cases=lambda d: d.call(d.array(d.shape()), dtype=np.dtype(np.float64)),
     reference=lambda x, dtype: x.astype(dtype),
 )

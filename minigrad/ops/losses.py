@@ -58,7 +58,6 @@ def _on_gpu(xp: Any, kernels: Kernels, x: Array, target: Array, keep: list[Array
 @op(
     x=_by_x,
     steps=_in_steps,
-    analytic=False,
     cases=lambda d: d.call(
         d.array(s := d.shape(1, 3, 1)),
         d.indices(s[a := d.integer(0, len(s) - 1)], s[:a] + s[a + 1 :]) % s[a],

@@ -58,6 +58,7 @@ def _var_gradient(g: Array, x: Array, x_shape: tuple[int, ...], axis: Any, ddof:
 
 @op(
     x=_var_gradient,
+    analytic=False,  # of complex numbers NumPy takes the squared modulus
     cases=lambda d: d.call(
         d.array(s := d.shape(1, min_side=2)), axis=d.axis(len(s)), ddof=d.one_of(0, 1), keepdims=d.boolean()
     ),
@@ -72,13 +73,13 @@ def _to_extremes(g: Array, x: Array, out: Array, x_shape: tuple[int, ...], axis:
     return _spread(g, x_shape, axis) * (chosen / chosen.sum(axis=axis, keepdims=True, dtype=g.dtype))
 
 
-@op(x=_to_extremes, cases=_axis_case, analytic=False)
+@op(x=_to_extremes, cases=_axis_case)
 def max(xp: Any, x: Array, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Largest element over axes; equal ones share the gradient equally."""
     return xp.max(x, axis=axis, keepdims=keepdims)
 
 
-@op(x=_to_extremes, cases=_axis_case, analytic=False)
+@op(x=_to_extremes, cases=_axis_case)
 def min(xp: Any, x: Array, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Smallest element over axes; equal ones share the gradient equally."""
     return xp.min(x, axis=axis, keepdims=keepdims)
@@ -87,7 +88,6 @@ def min(xp: Any, x: Array, *, axis: Any = None, keepdims: bool = False) -> Tenso
 @op(
     x=lambda g, x, out, x_shape, axis: _spread(g, x_shape, axis) * exp(x - _spread(out, x_shape, axis)),
     cases=_axis_case,
-    analytic=False,
     reference=lambda x, axis, keepdims: np.log(np.exp(x).sum(axis=axis, keepdims=keepdims)),
 )
 def logsumexp(xp: Any, x: Array, *, axis: Any = None, keepdims: bool = False) -> Tensor:
@@ -101,7 +101,6 @@ def logsumexp(xp: Any, x: Array, *, axis: Any = None, keepdims: bool = False) ->
 @op(
     x=lambda g, out, axis: out * (g - sum(g * out, axis=axis, keepdims=True)),
     cases=_one_axis_case,
-    analytic=False,
     reference=lambda x, axis: np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True),
 )
 def softmax(xp: Any, x: Array, *, axis: int = -1) -> Tensor:
@@ -113,7 +112,6 @@ def softmax(xp: Any, x: Array, *, axis: int = -1) -> Tensor:
 @op(
     x=lambda g, out, axis: g - exp(out) * sum(g, axis=axis, keepdims=True),
     cases=_one_axis_case,
-    analytic=False,
     reference=lambda x, axis: x - np.log(np.exp(x).sum(axis=axis, keepdims=True)),
 )
 def log_softmax(xp: Any, x: Array, *, axis: int = -1) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -29,16 +30,18 @@ class Slots:
         self.shapes = [a.shape for a in arrays]
         self.dtypes = [a.dtype for a in arrays]
         self.devices = [backend_of(a).device for a in arrays]
-        self.ends = np.cumsum([0, *[a.size for a in arrays]])
-        self.size = int(self.ends[-1])
+        self.ends = [0, *itertools.accumulate(a.size for a in arrays)]
+        self.size = self.ends[-1]
 
     def pack(self, arrays: Sequence[Array]) -> Vector:
         return np.concatenate([np.zeros(0), *[to_numpy(a).ravel() for a in arrays]])
 
+    def parts(self, vector: Vector) -> list[Vector]:
+        return [vector[start:end] for start, end in itertools.pairwise(self.ends)]
+
     def unpack(self, vector: Vector) -> list[Array]:
         """The parts of a vector, in their dtypes; those of a complex one stay complex."""
-        parts = np.split(vector, self.ends[1:-1])
-        slots = zip(parts, self.shapes, self.dtypes, self.devices, strict=True)
+        slots = zip(self.parts(vector), self.shapes, self.dtypes, self.devices, strict=True)
         return [
             move(part.reshape(shape).astype(dtype if part.dtype.kind == "f" else part.dtype), device)
             for part, shape, dtype, device in slots
@@ -46,7 +49,7 @@ class Slots:
 
     def largest(self, vector: Vector) -> Vector:
         """For each element the size of the largest in its array."""
-        sizes = [part.max(initial=0.0) for part in np.split(np.abs(vector), self.ends[1:-1])]
+        sizes = [part.max(initial=0.0) for part in self.parts(np.abs(vector))]
         return np.repeat(sizes, np.diff(self.ends))
 
     def rounding(self, vector: Vector) -> Vector:
