@@ -326,8 +326,9 @@ class Drawer:
         parameters = inspect.signature(make).parameters
         options = {name: self.one_of(*choices) for name, choices in OPTIONS.items() if name in parameters}
         options |= {name: self.drawn(value) for name, value in given.items()}
+        D, H = self.integer(1, 2), self.integer(1, 2)
         several = options.get("num_layers", 1) > 1 or options.get("bidirectional", False)
-        sizes = {"input_size": self.integer(1, 2), "hidden_size": 1 if several else self.integer(1, 2)}
+        sizes = {"input_size": D, "hidden_size": 1 if several else H}  # few weights, for they are all proved
         options = sizes | options
         layer = self.module(make, options)
         x, lengths = self.ragged_batch(options["input_size"])

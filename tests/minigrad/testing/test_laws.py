@@ -264,7 +264,7 @@ def test_one_call_leaves_out_what_does_not_apply(device: str) -> None:
     laws.hold(nn.LSTM(2, 3).to("float64").to(device), on_device)
     two = nn.GRU(2, 3, bidirectional=True).to("float64").to(device)
     laws.hold(two, on_device)
-    with pytest.raises(AssertionError, match="^is_causal: output t=0 depends on inputs after it"):
+    with pytest.raises(AssertionError, match=r"^is_causal: output t=0 depends on inputs after it"):
         laws.hold(lambda x, state=None, lengths=None: two(x, state, lengths), on_device)
     with pytest.raises(TypeError, match="gradients_add_up: expected a layer with named_parameters"):
         laws.gradients_add_up(running_mean, x)
