@@ -35,9 +35,7 @@ class Proof(NamedTuple):
     cases: Callable[[Any], Any] | None  # draws a call; None: arrays of shapes that broadcast, within the domain
     domain: tuple[float, float]  # where the elements of drawn arrays lie
     kinks: tuple[float, ...]  # values that they keep away from
-    analytic: (
-        bool  # whether it computes with complex numbers too, by the same formulas: it has complex steps, off kinks
-    )
+    analytic: bool  # whether it goes on to complex numbers by the same formula, off kinks: for complex steps
     reference: Callable[..., Any] | None  # what it should compute; None: NumPy's function of its name
 
 

@@ -14,8 +14,9 @@ from ..backend import Array, generator, is_array
 from ..graph import Tensor
 from .findings import GradientError, NonDifferentiable, shown, told
 from .functions import Describe, Function
+from .jacobian import MODES
 from .precision import check_precision
-from .probing import MODES, check_values
+from .probing import check_values
 from .purity import check_purity, same_bits
 
 __all__ = ["GradientError", "NonDifferentiable", "check_grads", "prove"]

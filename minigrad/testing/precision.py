@@ -25,8 +25,9 @@ def check_precision(low: Function, exact: Function, rng: np.random.Generator) ->
         exact: the gradient of f in float64.
     """
     check_finite(low)
-    gradient = low.gradient(rng)
-    found = gradient.f(*map(Tensor, gradient.points))
+    with np.errstate(all="ignore"):  # what comes of it will show
+        gradient = low.gradient(rng)
+        found = gradient.f(*map(Tensor, gradient.points))
     for name, point, g in zip(low.inputs.names, low.points, found, strict=True):
         check_kind(name, point, g.data)
     at, got, expected = gradient.x, gradient.y, exact.value(gradient.x)  # arguments, then cotangents

@@ -1,0 +1,105 @@
+"""v J u by both ways: v J by a backward pass, J u by finite differences and by a complex step."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .complex_step import NotAnalytic, check_analytic, complex_derivative
+from .differences import EPSILON, SAFETY, Derivative, Vector, derivative_along
+from .functions import TINY, Function
+
+MODES = ("differences", "complex")
+
+
+class Comparison(NamedTuple):
+    """v J u for each row v and one direction u, by both ways."""
+
+    expected: Vector  # by differences or complex steps; nan where these give nothing
+    got: Vector  # by the backward pass
+    excess: Vector  # how far apart the two are, in units of what is allowed; above 1 the gradient is wrong
+    mode: Any  # which of MODES says so, for each row
+
+    @property
+    def worst(self) -> float:
+        """How far apart the two are where they differ most."""
+        return float(np.nan_to_num(np.abs(self.expected - self.got), nan=np.inf).max())
+
+
+class Jacobian:
+    """The Jacobian J of a function at its point, by rows v J and along directions u.
+
+    Args:
+        gradient: the function's gradient, which tells how far v J may be rounded.
+        modes: how J u is found.
+
+    Raises:
+        NotAnalytic: complex steps alone are asked for, and can't be taken; beside differences they may be left out.
+    """
+
+    def __init__(self, function: Function, gradient: Function, modes: Sequence[str]) -> None:
+        self.function, self.gradient, self.pull = function, gradient, function.pullback()
+        self.modes = [*modes]
+        if "complex" in modes:
+            try:
+                check_analytic(function)
+            except NotAnalytic:
+                if len(modes) == 1:
+                    raise
+                self.modes.remove("complex")
+
+    def step(self, u: Vector) -> Vector:
+        """How far a direction goes: u is in units of each element's scale."""
+        return u * self.function.scale
+
+    def rows(self, vs: Any) -> Any:
+        """v J for each v: (q, m) -> (q, n)."""
+        return np.stack([self.pull(v) for v in vs]) if len(vs) else np.zeros((0, self.function.x.size))
+
+    def compare(self, vs: Any, rows: Any, u: Vector) -> Comparison:
+        """v J u for each v, of which v J is given, in units of the largest step.
+
+        Complex steps are believed where differences agree with them, as far as these can tell: they then tell more.
+        """
+        f, step = self.function, self.step(u)
+        found, known = None, None
+        for mode in self.modes:
+            if mode == "complex":
+                fine = complex_derivative(f.value, f.x, step)
+                known = fine if known is None else sharpened(known, fine)
+            else:
+                known = derivative_along(f.value, f.x, step, f.noise)
+            latest = self.against(known, vs, rows, step, mode)
+            found = latest if found is None else either(found, latest)
+        assert found is not None
+        return found
+
+    def against(self, known: Derivative, vs: Any, rows: Any, step: Vector, mode: str) -> Comparison:
+        """v J u by rows, and by a derivative along u that is known."""
+        lost = np.isnan(known.value)
+        value, error = np.where(lost, 0.0, known.value), np.where(lost, 0.0, known.error)
+        expected, got = np.where(np.abs(vs) @ lost > 0, np.nan, vs @ value), rows @ step
+        sums = np.abs(vs) @ np.abs(value) + np.abs(rows) @ np.abs(step)
+        largest = np.abs(rows).max(axis=1, initial=0.0) * np.abs(step).max()
+        apart, allowed = np.abs(expected - got), SAFETY * (np.abs(vs) @ error) + 4 * EPSILON * (sums + largest)
+        if not np.all(apart <= allowed):  # only now is it worth to know how far the gradient itself is rounded
+            noise = self.gradient.noise
+            if mode == "differences":  # fairly, not much farther than f is; complex steps come after these
+                noise = np.minimum(noise, 64 * self.function.coarseness * np.abs(self.gradient.y).max())
+            allowed += SAFETY * (noise @ np.abs(step))
+        excess = np.where(np.isnan(apart), np.inf, apart / np.maximum(allowed, TINY))
+        unit = np.abs(step).max()
+        return Comparison(expected / unit, got / unit, excess, np.full(len(got), mode, object))
+
+
+def sharpened(coarse: Derivative, fine: Derivative) -> Derivative:
+    """A finer derivative where a coarser one agrees with it, and that one elsewhere."""
+    with np.errstate(invalid="ignore"):
+        agree = np.abs(fine.value - coarse.value) <= SAFETY * coarse.error + fine.error
+    return Derivative(*[np.where(agree, a, b) for a, b in zip(fine, coarse, strict=True)])
+
+
+def either(one: Comparison, other: Comparison) -> Comparison:
+    """What the first says where it finds fault, else the second."""
+    faulty = one.excess > 1
+    return Comparison(*[np.where(faulty, a, b) for a, b in zip(one, other, strict=True)])
