@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -249,3 +250,32 @@ def test_pytest_shows_the_message_and_nothing_else(tmp_path: Path) -> None:
     assert "module = Forgetful(input_size=1, hidden_size=1)" in shown
     assert "(x)" in shown
     assert ".py:" not in shown.partition("short test summary")[0]  # no frames, neither ours nor Hypothesis's
+
+
+# ---- the page about it
+
+
+PAGE = (Path(mg.__file__).parents[1] / "docs" / "testing.md").read_text(encoding="utf-8")
+EXAMPLES = "\n".join(re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
+(SHOWN,) = re.findall(r"^```text\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[dict[str, Any]]:
+    """The names that the page's examples define."""
+    names: dict[str, Any] = {}
+    exec(EXAMPLES, names)
+    yield names
+    del OPS["cube"], functions["cube"]
+
+
+@pytest.mark.parametrize("name", re.findall(r"\b(test_\w+)(?: =|\()", EXAMPLES))
+def test_what_the_page_tests_passes_or_fails_as_it_shows(page: dict[str, Any], name: str) -> None:
+    if name != "test_forgetful":
+        page[name]()
+        return
+    with pytest.raises(GradientError) as failure:
+        page[name]()
+    said = "\n".join([str(failure.value), *failure.value.__notes__])
+    rounded = re.compile(r"(\.[0-9]{6})[0-9]+")  # what differences find has no more digits that are sure
+    assert rounded.sub(r"\1", said) == rounded.sub(r"\1", SHOWN.rstrip("\n"))
