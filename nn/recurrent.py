@@ -97,6 +97,20 @@ class Recurrent(Module):
                 f"move it with .to('{own.device}'), or the module"
             )
 
+    def describe_element(self, name: str, place: tuple[int, ...]) -> str:
+        """An element of a parameter in words, for messages; "" where there are none.
+
+        >>> LSTM(2, 3).describe_element("weight_hh_l0", (4, 0))
+        'gate f, unit 1, by unit 0 of h'
+        """
+        stem, _, layer = name.partition("_l")
+        if stem not in Weights._fields:
+            return ""
+        gate, unit = divmod(place[0], self.hidden_size)
+        below = "input {}" if layer[:1] in ("", "0") else "output {} of the layer below"
+        by = {"weight_ih": f", by {below}", "weight_hh": ", by unit {} of h"}.get(stem, "").format(*place[1:])
+        return (f"gate {self.kind.gates[gate]}, " if self.kind.gates else "") + f"unit {unit}{by}"
+
     def extra_repr(self) -> str:
         """The arguments that are not the defaults, as PyTorch shows them."""
         arguments = inspect.signature(type(self)).parameters.values()
@@ -226,6 +240,26 @@ class RecurrentLayers(Recurrent):
             return turned(x), final
         letters, histories = self.kind.states + self.kind.gates, map(mg.stack, zip(*gates, strict=True))
         return turned(x), final, {name: turned(kept(h)) for name, h in zip(letters, histories, strict=True)}
+
+    def describe_element(self, name: str, place: tuple[int, ...]) -> str:
+        """An element of a parameter, of x, a state or a result in words, for messages; "" where there are none.
+
+        >>> GRU(2, 3, bidirectional=True).describe_element("outputs[0]", (1, 0, 5))
+        'step 1, sequence 0, unit 2 in reverse'
+        """
+        *places, last = place
+        direction, unit = divmod(last, self.hidden_size)
+        words = f"unit {unit}" + " in reverse" * (name == "outputs[0]" and direction)
+        if name in ("x", "outputs[0]"):
+            axes = ["step"] if len(places) == 1 else ["sequence", "step"] if self.batch_first else ["step", "sequence"]
+            said = [f"{axis} {i}" for axis, i in zip(axes, places, strict=True)]
+            return ", ".join([*said, f"input {last}" if name == "x" else words])
+        letters = dict(zip(("state[0]", "state[1]", "outputs[1]", "outputs[2]"), "hchc", strict=True)) | {"state": "h"}
+        if name in letters:
+            layer, direction = divmod(places[0], len(self._directions))
+            said = [f"{letters[name]} of layer {layer}" + " in reverse" * direction]
+            return ", ".join([*said, *[f"sequence {b}" for b in places[1:]], words])
+        return super().describe_element(name, place)
 
     def _run(self, suffix: str, x: Tensor, state: State, running: Array | None) -> tuple[Any, ...]:
         """One direction of one layer over a sequence, (T, B, D): h of each step, and the last state."""

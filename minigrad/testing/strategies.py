@@ -1,23 +1,43 @@
-"""Hypothesis strategies for the calls of ops: shapes, indices and arrays that an op's `cases` puts together.
+"""Hypothesis strategies for gradient tests: arrays, operands that fit together, sequences, whole recurrent layers.
 
-Shapes shrink; values don't need to. They follow a sequence that fills the op's domain evenly and never repeats, so
-that no two elements tie, none lies near a kink, and finite differences step over neither.
+Shapes shrink; values don't need to. They follow a sequence that fills the domain evenly and never repeats, so that no
+two elements tie, none lies near a kink, and finite differences step over neither. Where a strategy wants a shape, a
+strategy of shapes will do.
+
+    T steps   B batch   D input   H hidden   V vocabulary
+
+Each strategy is a method of `Drawer`, which an op's `cases` draws from too.
+
+>>> from hypothesis import given
+>>> import minigrad as mg
+>>> from minigrad.testing import check_grads
+>>> @given(arrays(shapes(min_side=1), domain=(0.5, 2.0)))
+... def test_log(x):
+...     check_grads(mg.log, x)
+>>> test_log()
 """
 
+import inspect
 import itertools
 import math
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Container, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from ..backend import DTypeLike
+from ..creation import as_tensor
+from ..graph import Tensor
 from ..registry import Op, Proof
 
 V = TypeVar("V")
-Shape = tuple[int, ...]
+Shape: TypeAlias = tuple[int, ...]
+Strategy: TypeAlias = st.SearchStrategy[Any]
 
+SIZES = ("input_size", "hidden_size")
+STEPS, BATCH = 3, 2  # the most that are drawn
 SIDE, SIZE = 3, 12  # the longest side of a drawn shape, and the most elements: a whole Jacobian stays small
 MARGIN = 0.1  # how far values keep from a kink
 GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 fill [0, 1] evenly and never meet
@@ -30,25 +50,42 @@ EINSUMS = (
 )
 
 
+PLAIN = Proof(cases=None, domain=(-2.0, 2.0), kinks=(), analytic=False, reference=None)
+
+# What the options of a recurrent layer are drawn from, by PyTorch's names; the simplest comes first.
+OPTIONS: dict[str, tuple[Any, ...]] = {
+    "num_layers": (1, 2),
+    "bias": (True, False),
+    "batch_first": (False, True),
+    "bidirectional": (False, True),
+    "nonlinearity": ("tanh", "relu"),
+    "variant": ("cudnn", "chung"),
+}
+
+
 class Call(NamedTuple):
-    """The arguments of one call of an op, arrays in NumPy's."""
+    """The arguments of one call, arrays in NumPy's."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
-    def operands(self) -> list[np.ndarray]:
-        """The floating-point arrays among the arguments, those in lists included."""
-        found: list[np.ndarray] = []
-        self.replaced(lambda array: found.append(array))
-        return found
+    def operands(self) -> list[Any]:
+        """The floating-point arrays, or tensors, among the positional arguments, those in lists and tuples included."""
+        return [operand for _, operand in self.named_operands([""] * len(self.args))]
 
-    def replaced(self, replace: Callable[[np.ndarray], Any]) -> "Call":
+    def named_operands(self, names: Sequence[str]) -> list[tuple[str, Any]]:
+        """The same, each with what it is called where `names` are the arguments'."""
+        return [pair for name, value in zip(names, self.args, strict=True) for pair in operands_in(name, value)]
+
+    def replaced(self, replace: Callable[[Any], Any]) -> "Call":
         """The same call with something else for each operand."""
 
         def visit(value: Any) -> Any:
-            if isinstance(value, list):
-                return [visit(item) for item in value]
-            return replace(value) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
+            if isinstance(value, tuple) and hasattr(value, "_fields"):
+                return type(value)(*map(visit, value))
+            if isinstance(value, list | tuple):
+                return type(value)(map(visit, value))
+            return replace(value) if is_operand(value) else value
 
         return Call(tuple(visit(value) for value in self.args), self.kwargs)
 
@@ -59,8 +96,40 @@ class Call(NamedTuple):
         return function(*args, **kwargs)
 
 
+def is_operand(value: Any) -> bool:
+    """Whether a value is a floating-point array or tensor."""
+    return isinstance(value, np.ndarray | Tensor) and value.dtype.kind == "f"
+
+
+def operands_in(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The operands in a value, nested ones in order, each with its name: state[0]."""
+    if is_operand(value):
+        yield name, value
+    elif isinstance(value, list | tuple):
+        fields = getattr(value, "_fields", None)
+        for i, item in enumerate(value):
+            yield from operands_in(f"{name}.{fields[i]}" if fields else f"{name}[{i}]", item)
+
+
+class RaggedBatch(NamedTuple):
+    """Sequences of unequal length: what x holds beyond the lengths is no part of them."""
+
+    x: np.ndarray  # (T, B, D)
+    lengths: np.ndarray  # (B,), each in 1..T
+
+
+class LayerCall(NamedTuple):
+    """A recurrent layer, and what to call it with: layer(x, state, lengths=lengths)."""
+
+    layer: Any  # float64
+    x: np.ndarray  # (T, B, D); (B, T, D) for a layer made with batch_first
+    state: Any  # None, or of the form in which the layer returns it
+    lengths: np.ndarray | None  # (B,), each in 1..T; None too where forward takes none
+    options: dict[str, Any]  # what the layer was made with
+
+
 class Drawer:
-    """What an op's `cases` draws its arguments from.
+    """What an op's `cases` draws its arguments from, and every strategy here.
 
     Args:
         draw: Hypothesis's draw function of a composite strategy.
@@ -71,6 +140,10 @@ class Drawer:
     def __init__(self, draw: Callable[[st.SearchStrategy[Any]], Any], proof: Proof, device: str) -> None:
         self.draw, self.proof, self.device = draw, proof, device
         self.used = draw(st.integers(0, 999))  # how far the sequence of values has run
+
+    def drawn(self, value: Any) -> Any:
+        """What a strategy draws; anything else is itself."""
+        return self.draw(value) if isinstance(value, st.SearchStrategy) else value
 
     def call(self, *args: Any, **kwargs: Any) -> Call:
         """The drawn call; what a `cases` function returns."""
@@ -135,9 +208,17 @@ class Drawer:
 
     # ---- arrays
 
-    def array(self, shape: Shape) -> np.ndarray:
-        """An array within the op's domain: its values distinct, its memory laid out in any way, maybe read-only."""
-        values = self._values(math.prod(shape)).reshape(shape)
+    def array(self, shape: Shape | Strategy, dtype: DTypeLike = np.float64) -> np.ndarray:
+        """An array within the domain, its floats distinct, its memory laid out in any way, maybe read-only."""
+        sides: Shape = self.drawn(shape)
+        dtype = np.dtype(dtype)
+        if dtype.kind == "b":
+            return self.mask(sides)
+        if dtype.kind in "iu":
+            low, high = (int(bound) for bound in self.proof.domain)
+            values = np.asarray(self.draw(hnp.arrays(dtype, sides, elements=st.integers(low, high))))
+        else:
+            values = self._values(math.prod(sides)).reshape(sides).astype(dtype)
         array = laid_out(values, self.one_of("contiguous", "transposed", "strided", "reversed"))
         array.flags.writeable = self.boolean()
         return array
@@ -154,7 +235,7 @@ class Drawer:
         values: np.ndarray = starts[piece] + along - (ends - lengths)[piece]
         return values
 
-    def mask(self, shape: Shape) -> np.ndarray:
+    def mask(self, shape: Shape | Strategy) -> np.ndarray:
         """A boolean array."""
         return np.asarray(self.draw(hnp.arrays(np.bool_, shape)))
 
@@ -208,6 +289,55 @@ class Drawer:
         operands = self.array((T, B, D)), *states_before, self.array((rows, D)), self.array((rows, H)), *biases
         return self.call(*operands, reverse=self.boolean(), running=running, **options)
 
+    # ---- sequences and layers
+
+    def lengths(self, T: int, B: int) -> np.ndarray:
+        """How many of T steps each of B sequences has: (B,)."""
+        return np.array([self.integer(1, T) for _ in range(B)])
+
+    def ragged_batch(self, D: int, T: int = STEPS, B: int = BATCH) -> RaggedBatch:
+        """At most B sequences of at most T steps, D inputs each."""
+        T, B = self.integer(1, T), self.integer(1, B)
+        return RaggedBatch(self.array((T, B, D)), self.lengths(T, B))
+
+    def tokens(self, V: int, T: int = STEPS, B: int = BATCH) -> np.ndarray:
+        """Ids below V, (T, B), of at most T steps and B sequences."""
+        shape = self.integer(1, T), self.integer(1, B)
+        return np.asarray(self.draw(hnp.arrays(np.int64, shape, elements=st.integers(0, V - 1))))
+
+    def state(self, layer: Callable[..., Any], x: Any) -> Any:
+        """A state for x, of the form in which the layer returns it."""
+        _, last, *_ = layer(x)
+        if isinstance(last, tuple | list):
+            return type(last)(self.array(part.shape) for part in last)
+        return self.array(last.shape)
+
+    def module(self, make: Callable[..., Any], options: dict[str, Any]) -> Any:
+        """A module in float64, its parameters drawn."""
+        module = make(**options)
+        if hasattr(module, "to"):
+            module = module.to("float64")
+        for parameter in module.parameters() if hasattr(module, "parameters") else ():
+            parameter.data = self._values(parameter.size).reshape(parameter.shape)
+        return module
+
+    def layer_call(self, make: Callable[..., Any], given: dict[str, Any]) -> LayerCall:
+        """A recurrent layer as its constructor's signature allows, and what it may be called with."""
+        parameters = inspect.signature(make).parameters
+        options = {name: self.one_of(*choices) for name, choices in OPTIONS.items() if name in parameters}
+        options |= {name: self.drawn(value) for name, value in given.items()}
+        D, H = self.integer(1, 2), self.integer(1, 2)
+        several = options.get("num_layers", 1) > 1 or options.get("bidirectional", False)
+        sizes = {"input_size": D, "hidden_size": 1 if several else H}  # few weights, for they are all proved
+        options = sizes | options
+        layer = self.module(make, options)
+        x, lengths = self.ragged_batch(options["input_size"])
+        if options.get("batch_first"):
+            x = x.swapaxes(0, 1)
+        takes = list(inspect.signature(getattr(layer, "forward", layer)).parameters)
+        state = self.state(layer, x) if len(takes) > 1 and takes[1] != "lengths" and self.boolean() else None
+        return LayerCall(layer, x, state, lengths if "lengths" in takes and self.boolean() else None, options)
+
     def einsum_call(self) -> Call:
         """Subscripts of some kind, and their operands."""
         subscripts = self.one_of(*EINSUMS)
@@ -222,6 +352,19 @@ class Drawer:
         return self.call(subscripts, *operands)
 
 
+def check_makes_layers(make: Callable[..., Any], given: Container[str]) -> None:
+    """Raise TypeError unless `make` takes sizes, and what else it must be given is known."""
+    parameters = inspect.signature(make).parameters
+    required = [p.name for p in parameters.values() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    unknown = [name for name in required if name not in SIZES and name not in OPTIONS and name not in given]
+    if unknown or not set(SIZES) <= set(parameters):
+        mend = f"layer_calls({make.__name__}, {unknown[0]}=...)" if unknown else "a function of these that makes one"
+        raise TypeError(
+            f"layer_calls: expected a recurrent layer, made of {' and '.join(SIZES)}, got "
+            f"{make.__name__}{inspect.signature(make)}; give {mend}"
+        )
+
+
 def laid_out(values: np.ndarray, layout: str) -> np.ndarray:
     """The same values in memory that is contiguous, transposed, with gaps, or backwards."""
     if layout == "transposed":
@@ -230,22 +373,180 @@ def laid_out(values: np.ndarray, layout: str) -> np.ndarray:
         return values.copy()
     step = 2 if layout == "strided" else -1
     view: Any = (..., *[slice(None, None, step)] * values.ndim)
-    array: np.ndarray = np.zeros(tuple(abs(step) * n for n in values.shape))[view]
+    array: np.ndarray = np.zeros(tuple(abs(step) * n for n in values.shape), values.dtype)[view]
     array[...] = values
     return array
 
 
+# ------------------------------------------------------------------------------------------------ strategies
+
+
+def drawing(
+    method: Callable[..., Any],
+    *args: Any,
+    domain: tuple[float, float] = (-2.0, 2.0),
+    kinks: tuple[float, ...] = (),
+    **kwargs: Any,
+) -> Strategy:
+    """What a method of Drawer draws, as a strategy."""
+    proof = PLAIN._replace(domain=domain, kinks=kinks)
+    return st.composite(lambda draw: method(Drawer(draw, proof, "cpu"), *args, **kwargs))()
+
+
 def arrays(
-    shape: Shape, domain: tuple[float, float] = (-2.0, 2.0), kinks: tuple[float, ...] = ()
+    shape: Shape | Strategy,
+    domain: tuple[float, float] = (-2.0, 2.0),
+    kinks: tuple[float, ...] = (),
+    dtype: DTypeLike = "float64",
 ) -> st.SearchStrategy[np.ndarray]:
     """Arrays of distinct floats within a domain, none within 0.1 of a kink; laid out in memory in any way.
+
+    Args:
+        shape: a shape, or a strategy of shapes.
+        domain: the lowest and the highest value.
+        kinks: where the function to test has a bend or a jump.
+        dtype: of integers and booleans, the values may come twice, and kinks don't matter.
 
     >>> from hypothesis import find
     >>> find(arrays((2, 3), domain=(0.0, 1.0)), lambda x: True).shape
     (2, 3)
+    >>> find(arrays(shapes(), domain=(0, 9), dtype="int64"), lambda x: x.sum() == 7)
+    array(7)
     """
-    proof = Proof(None, domain, kinks, False, None)
-    return st.composite(lambda draw: Drawer(draw, proof, "cpu").array(shape))()
+    return drawing(Drawer.array, shape, dtype, domain=domain, kinks=kinks)
+
+
+def tensors(
+    shape: Shape | Strategy,
+    domain: tuple[float, float] = (-2.0, 2.0),
+    kinks: tuple[float, ...] = (),
+    dtype: DTypeLike = "float64",
+    requires_grad: bool = False,
+    device: str = "cpu",
+) -> st.SearchStrategy[Tensor]:
+    """Tensors of what `arrays` draws.
+
+    >>> from hypothesis import find
+    >>> find(tensors((2,), dtype="float32", requires_grad=True), lambda x: True).requires_grad
+    True
+    """
+    return arrays(shape, domain, kinks, dtype).map(lambda x: as_tensor(x, requires_grad, device=device))
+
+
+def shapes(min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: int = SIDE) -> st.SearchStrategy[Shape]:
+    """Shapes of at most 12 elements; with `min_side` 0, now and then, of none.
+
+    >>> from hypothesis import find
+    >>> find(shapes(), lambda shape: len(shape) == 2)
+    (1, 1)
+    """
+    return drawing(Drawer.shape, min_dims, max_dims, min_side, max_side)
+
+
+def broadcastable_shapes(n: int, max_dims: int = 3) -> st.SearchStrategy[tuple[Shape, ...]]:
+    """Shapes of n arrays that broadcast together: axes are 1 or left out in front.
+
+    >>> from hypothesis import find
+    >>> find(broadcastable_shapes(2), lambda pair: pair[0] != pair[1])
+    ((1,), ())
+    """
+    return drawing(Drawer.broadcastable, n, max_dims)
+
+
+def matmul_operands() -> st.SearchStrategy[tuple[np.ndarray, np.ndarray]]:
+    """Two operands of a matrix product: matrices or vectors, and stacks of matrices that broadcast.
+
+    >>> from hypothesis import find
+    >>> x, y = find(matmul_operands(), lambda operands: operands[0].ndim == operands[1].ndim == 2)
+    >>> x.shape, y.shape
+    ((1, 1), (1, 1))
+    """
+    return drawing(Drawer.factors)
+
+
+def einsum_operands() -> st.SearchStrategy[tuple[Any, ...]]:
+    """Subscripts and the operands that fit them: products, diagonals, sums, outer products, ellipses.
+
+    >>> from hypothesis import find
+    >>> subscripts, *operands = find(einsum_operands(), lambda drawn: drawn[0] == "ij->ji")
+    >>> operands[0].shape
+    (1, 1)
+    """
+    return drawing(lambda d: d.einsum_call().args)
+
+
+def masks(shape: Shape | Strategy) -> st.SearchStrategy[np.ndarray]:
+    """Boolean arrays.
+
+    >>> from hypothesis import find
+    >>> find(masks((3,)), lambda mask: mask.sum() == 1)
+    array([ True, False, False])
+    """
+    return drawing(Drawer.mask, shape)
+
+
+def ragged_batches(D: int, T: int = STEPS, B: int = BATCH) -> st.SearchStrategy[RaggedBatch]:
+    """Batches of sequences of unequal length, x (T, B, D) and lengths (B,), each in 1..T.
+
+    What x holds beyond the lengths is drawn as the rest is, and must change nothing.
+
+    Args:
+        D: the length of an input.
+        T, B: the most steps, and the most sequences.
+
+    >>> from hypothesis import find
+    >>> x, lengths = find(ragged_batches(2), lambda batch: min(batch.lengths) < len(batch.x))
+    >>> x.shape, lengths
+    ((2, 1, 2), array([1]))
+    """
+    return drawing(Drawer.ragged_batch, D, T, B)
+
+
+def token_sequences(V: int, T: int = STEPS, B: int = BATCH) -> st.SearchStrategy[np.ndarray]:
+    """Integer arrays (T, B) of ids below V, of at most T steps and B sequences.
+
+    >>> from hypothesis import find
+    >>> find(token_sequences(5), lambda ids: ids.max() == 4)
+    array([[4]])
+    """
+    return drawing(Drawer.tokens, V, T, B)
+
+
+def states(layer: Callable[..., Any], x: Any) -> Strategy:
+    """Initial states for a recurrent layer: of the form of the one that it returns for x.
+
+    >>> from hypothesis import find
+    >>> import nn
+    >>> h, c = find(states(nn.LSTM(2, 3).to("float64"), np.zeros((4, 1, 2))), lambda state: True)
+    >>> h.shape, c.shape
+    ((1, 1, 3), (1, 1, 3))
+    """
+    return drawing(Drawer.state, layer, x)
+
+
+def layer_calls(make: Callable[..., Any], **options: Any) -> st.SearchStrategy[LayerCall]:
+    """Recurrent layers, made in any way that their constructor's signature allows, and what to call them with.
+
+    The constructor takes input_size and hidden_size. What else it takes by PyTorch's names (num_layers, bias,
+    batch_first, bidirectional, nonlinearity, variant) is drawn; other arguments keep their defaults. The layer is
+    float64, its parameters drawn too. Its forward takes x, (T, B, D) or with batch_first (B, T, D), then the state if
+    it takes one, and `lengths`, if it does; it returns the outputs and the last state.
+
+    Args:
+        make: a class, or any function that makes a layer.
+        options: arguments of the constructor: a strategy is drawn from, any other value is given as it is.
+
+    Raises:
+        TypeError: the constructor takes no sizes, or asks for more than these.
+
+    >>> from hypothesis import find
+    >>> import nn
+    >>> call = find(layer_calls(nn.GRU, variant="chung"), lambda call: call.lengths is not None)
+    >>> call.x.shape, call.lengths, call.options["variant"]
+    ((1, 1, 1), array([1]), 'chung')
+    """
+    check_makes_layers(make, options)
+    return drawing(Drawer.layer_call, make, options)
 
 
 def op_calls(op: Op, device: str = "cpu") -> st.SearchStrategy[Call]:

@@ -15,6 +15,7 @@ from minigrad.graph import Node
 from minigrad.ops import recurrent
 from minigrad.ops.steps import gru_step_chung
 from minigrad.testing import gradient_test, laws
+from minigrad.testing.strategies import layer_calls
 
 TOLERANCE = dict(rtol=1e-9, atol=1e-9)  # float64, and sums of a few terms in another order
 
@@ -186,10 +187,19 @@ def test_repr_shows_the_equations_of_a_gru(variant: str) -> None:
     assert all(line.startswith("    ") for line in repr(model).splitlines() if "=" in line)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "RNN relu"])  # whose slopes have jumps
-def test_gradients_are_the_slopes_of_what_is_computed(kind: str) -> None:
-    layer = make(kind, 1, 2, bidirectional=True)
-    gradient_test(layer, (3, 2, 1), None, [3, 1], order=1, examples=3)()
+every_layer = pytest.mark.parametrize("make_layer", [nn.RNN, nn.LSTM, nn.GRU])
+every_cell = pytest.mark.parametrize("make_cell", [nn.RNNCell, nn.LSTMCell, nn.GRUCell])
+
+
+@every_layer
+@pytest.mark.parametrize(("order", "examples"), [(1, 6), (2, 2)])
+def test_gradients_are_the_slopes_of_what_is_computed(make_layer: Any, order: int, examples: int) -> None:
+    gradient_test(make_layer, order=order, examples=examples)()
+
+
+@every_cell
+def test_gradients_of_cells_are_the_slopes_of_what_is_computed(make_cell: Any) -> None:
+    gradient_test(make_cell, (2, 1), init=dict(input_size=1, hidden_size=2), examples=2)()
 
 
 @every_kind
@@ -205,18 +215,54 @@ def test_a_cell_at_every_step_is_the_layer(kind: str) -> None:
     close(cell(inputs[0, 0]), tuple(s[0] for s in cell(inputs[0])) if kind == "LSTM" else cell(inputs[0])[0])
 
 
-@every_kind
+@every_layer
 @settings(max_examples=15)
 @given(st.data())
-def test_layers_obey_the_laws_of_recurrence(kind: str, data: st.DataObject) -> None:
-    layer, two = make(kind, D, H, L), make(kind, D, H, L, bidirectional=True)
-    laws.splits(layer, inputs, data.draw(st.integers(1, T - 1), label="at"), states(kind, L, B, H))
-    laws.is_causal(layer, inputs)
-    lengths = data.draw(st.lists(st.integers(1, T), min_size=B, max_size=B), label="lengths")
-    for each in (layer, two):
-        laws.sequences_are_independent(each, inputs)
-        laws.padding_is_ignored(each, inputs, lengths)
-        laws.keeps_no_state(each, inputs)
+def test_layers_obey_the_laws_of_recurrence(make_layer: Any, data: st.DataObject) -> None:
+    layer, x, state, lengths, options = data.draw(layer_calls(make_layer, batch_first=False))
+    laws.hold(layer, x)
+    laws.unrolls(layer, x, state)
+    if lengths is not None:
+        laws.padding_is_ignored(layer, x, lengths)
+    if not options["bidirectional"]:
+        laws.goes_step_by_step(layer, x, state)
+        laws.gradients_add_up(layer, x, state)
+        for at in range(1, len(x)):
+            laws.splits(layer, x, at, state)
+
+
+@every_kind
+def test_the_reverse_half_of_both_directions_is_a_layer_of_its_own(kind: str) -> None:
+    both, back = make(kind, D, H, bidirectional=True), make(kind, D, H)
+    weights = both.state_dict()
+    back.load_state_dict({key: weights[f"{key}_reverse"] for key in back.state_dict()})
+    laws.reverses(both, back, inputs)
+    with pytest.raises(AssertionError, match=r"^reverses: "):
+        laws.reverses(both, make(kind, D, H), inputs)
+
+
+@every_kind
+def test_elements_have_names_in_words(kind: str) -> None:
+    layer, cell = make(kind, D, H, L, bidirectional=True), make(kind, D, H, cell=True)
+    gate = {"RNN": "", "LSTM": "gate f, ", "GRU": "gate z, "}[kind.split()[0]]
+    row = H + 2 if gate else 2
+    expected = {
+        ("weight_ih_l0", (row, 1)): f"{gate}unit 2, by input 1",
+        ("weight_ih_l1_reverse", (row, 7)): f"{gate}unit 2, by output 7 of the layer below",
+        ("weight_hh_l1", (row, 4)): f"{gate}unit 2, by unit 4 of h",
+        ("bias_hh_l0", (row,)): f"{gate}unit 2",
+        ("x", (3, 1, 0)): "step 3, sequence 1, input 0",
+        ("x", (3, 0)): "step 3, input 0",
+        ("outputs[0]", (3, 1, 4)): "step 3, sequence 1, unit 4",
+        ("outputs[0]", (3, H + 1)): "step 3, unit 1 in reverse",
+        ("outputs[1]", (3, 1, 4)): "h of layer 1 in reverse, sequence 1, unit 4",
+        ("state[1]", (2, 4)): "c of layer 1, unit 4",
+        ("something else", (0, 0)): "",
+    }
+    assert {key: layer.describe_element(*key) for key in expected} == expected
+    assert cell.describe_element("weight_ih", (row, 1)) == f"{gate}unit 2, by input 1"
+    layer.batch_first = True
+    assert layer.describe_element("x", (1, 3, 0)) == "sequence 1, step 3, input 0"
 
 
 @every_kind

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+import nn
+from minigrad.graph import unrolling
 from minigrad.testing import laws
 
 x = np.random.default_rng(0).normal(size=(4, 3, 2))
@@ -102,25 +104,143 @@ class Remembers:
         return outputs, self.state
 
 
+def numbers_its_sequences(x: Any, state: Any = None, lengths: Any = None) -> Any:
+    """Treats sequences by their place in the batch, in the state alone."""
+    outputs, last = running_mean(x, state, lengths)
+    return outputs, last + np.arange(3.0)[: last.shape[1], None]
+
+
+def adds_the_next_sequence(x: Any, state: Any = None, lengths: Any = None) -> Any:
+    """Adds the next sequence of the batch, in a circle."""
+    outputs, last = running_mean(x, state, lengths)
+    B = outputs.shape[1]
+    return outputs + outputs[:, [*range(1, B), 0]], last
+
+
+def swaps_the_first_two(x: Any, state: Any = None, lengths: Any = None) -> Any:
+    """Swaps the first two sequences of a batch, which swapping them once more does not show."""
+    outputs, last = running_mean(x, state, lengths)
+    return outputs[:, [*range(outputs.shape[1])[1::-1], *range(2, outputs.shape[1])]], last
+
+
+def is_another_unrolled(x: Any, state: Any = None, lengths: Any = None) -> Any:
+    """Gives a little more under `unrolled()`."""
+    outputs, last = running_mean(x, state, lengths)
+    return outputs * (1 + 1e-6 * unrolling.get()), last
+
+
+def has_another_gradient_unrolled(x: Any, state: Any = None, lengths: Any = None) -> Any:
+    """Cuts a graph under `unrolled()`, and changes no value."""
+    outputs, last = running_mean(x, state, lengths)
+    return outputs, last.detach() if unrolling.get() else last
+
+
+def cuts_the_graph(x: Any, state: Any = None, lengths: Any = None) -> Any:
+    """Reads the values of x alone."""
+    return running_mean(mg.as_tensor(x).data, state, lengths)
+
+
+def knows_rows(x: Any, state: Any = None, lengths: Any = None) -> Any:
+    """Treats the rows of a table in another way."""
+    outputs, last = running_mean(x, state, lengths)
+    is_row = x.node is not None and x.node.op is not None and x.node.op.name == "getitem"
+    return outputs * (1 + is_row), last
+
+
+def knows_rows_going_back(x: Any, state: Any = None, lengths: Any = None) -> Any:
+    """Has another gradient for the rows of a table."""
+    is_row = x.node is not None and x.node.op is not None and x.node.op.name == "getitem"
+    return running_mean(x * 2 - x.detach() if is_row else x, state, lengths)
+
+
+class Weighted(nn.Module):
+    """A recurrence with weights, h' = tanh(u h + w x), that obeys every law."""
+
+    def __init__(self, bidirectional: bool = False) -> None:
+        self.w, self.u = (nn.Parameter(np.linspace(0.2, 0.9, 2) + k) for k in (0.0, 0.1))
+        self.bidirectional = bidirectional
+
+    def forward(self, x: Any, state: Any = None) -> Any:
+        x = mg.as_tensor(x)
+        h, outputs = mg.as_tensor(np.zeros(x.shape[1:])) if state is None else state[0], []
+        for t in range(len(x)):
+            h = self.step(t, h, x[t])
+            outputs.append(h)
+        return mg.stack(outputs), mg.stack([h])
+
+    def step(self, t: int, h: Any, x_t: Any) -> Any:
+        return mg.tanh(self.u * h + self.w * x_t)
+
+
+class Truncates(Weighted):
+    """Lets no gradient flow from step 2 to step 1."""
+
+    def step(self, t: int, h: Any, x_t: Any) -> Any:
+        return super().step(t, h.detach() if t == 2 else h, x_t)
+
+
+class DropsAStep(Weighted):
+    """Forgets what step 1 adds to the gradient of a weight."""
+
+    def step(self, t: int, h: Any, x_t: Any) -> Any:
+        return mg.tanh((self.u.detach() if t == 1 else self.u) * h + self.w * x_t)
+
+
+def both_ways(x: Any, state: Any = None) -> Any:
+    """A running mean of both directions."""
+    (there, end), (back, start) = running_mean(x), running_mean(x[::-1])
+    return mg.concatenate([there, back[::-1]], axis=-1), mg.concatenate([end, start])
+
+
+def leaves_the_reverse_half_reversed(x: Any, state: Any = None) -> Any:
+    outputs, last = both_ways(x)
+    return mg.concatenate([outputs[..., :2], outputs[::-1, ..., 2:]], axis=-1), last
+
+
+def takes_the_state_at_the_wrong_end(x: Any, state: Any = None) -> Any:
+    outputs, last = both_ways(x)
+    return outputs, mg.concatenate([last[:1], outputs[-1:, ..., 2:]])
+
+
+def runs_there_twice(x: Any, state: Any = None) -> Any:
+    there, end = running_mean(x)
+    return mg.concatenate([there, there], axis=-1), mg.concatenate([end, end])
+
+
+E = np.random.default_rng(1).normal(size=(5, 2))
 LAWS: dict[str, Callable[[Any], None]] = {
+    "hold": lambda layer: laws.hold(layer, x),
     "splits": lambda layer: laws.splits(layer, x, 2),
-    "sequences_are_independent": lambda layer: laws.sequences_are_independent(layer, x),
-    "padding_is_ignored": lambda layer: laws.padding_is_ignored(layer, x, [2, 4, 1]),
+    "goes_step_by_step": lambda layer: laws.goes_step_by_step(layer, x),
+    "unrolls": lambda layer: laws.unrolls(layer, x),
     "is_causal": lambda layer: laws.is_causal(layer, x),
     "keeps_no_state": lambda layer: laws.keeps_no_state(layer, x),
+    "sequences_are_independent": lambda layer: laws.sequences_are_independent(layer, x),
+    "may_be_permuted": lambda layer: laws.may_be_permuted(layer, x),
+    "padding_is_ignored": lambda layer: laws.padding_is_ignored(layer, x, [2, 4, 1]),
+    "reverses": lambda layer: laws.reverses(layer, running_mean, x),
+    "embeds": lambda layer: laws.embeds(layer, E, np.array([[0, 1, 0], [4, 3, 3]])),
+    "gradients_add_up": lambda layer: laws.gradients_add_up(layer, x),
 }
-BREAKERS = {
+OBEYS = dict.fromkeys(LAWS, running_mean) | {"reverses": both_ways, "gradients_add_up": Weighted()}
+BREAKERS: dict[str, list[Any]] = {
     "splits": [forgets, foresees, counts_from_zero, hurries_at_the_end],
-    "sequences_are_independent": [mixes, mixes_states, is_a_little_off],
-    "padding_is_ignored": [reads_padding, shows_padding],
+    "goes_step_by_step": [forgets, foresees, counts_from_zero, hurries_at_the_end],
+    "unrolls": [is_another_unrolled, has_another_gradient_unrolled],
     "is_causal": [foresees, foresees_in_balance, sees_one_ahead],
     "keeps_no_state": [Remembers()],
+    "sequences_are_independent": [mixes, mixes_states, is_a_little_off],
+    "may_be_permuted": [numbers_its_sequences, adds_the_next_sequence, swaps_the_first_two],
+    "padding_is_ignored": [reads_padding, shows_padding],
+    "reverses": [leaves_the_reverse_half_reversed, takes_the_state_at_the_wrong_end, runs_there_twice],
+    "embeds": [cuts_the_graph, knows_rows, knows_rows_going_back],
+    "gradients_add_up": [Truncates(), DropsAStep()],
 }
 
 
 @pytest.mark.parametrize("law", LAWS)
 def test_a_layer_that_obeys_passes(law: str) -> None:
-    LAWS[law](running_mean)
+    LAWS[law](OBEYS[law])
 
 
 @pytest.mark.parametrize(("law", "layer"), [(law, layer) for law, layers in BREAKERS.items() for layer in layers])
@@ -130,4 +250,31 @@ def test_a_layer_that_breaks_a_law_is_found_out(law: str, layer: Any) -> None:
 
 
 def test_every_law_is_here() -> None:
-    assert set(laws.__all__) == set(LAWS) == set(BREAKERS)
+    assert set(laws.__all__) == set(LAWS) == {"hold", *BREAKERS}
+
+
+@pytest.mark.parametrize("layer", [layer for law, layers in BREAKERS.items() for layer in layers if law != "reverses"])
+def test_one_call_holds_a_layer_to_all_laws_of_one_layer(layer: Any) -> None:
+    with pytest.raises(AssertionError, match=r"^\w+: "):
+        laws.hold(layer, x)
+
+
+def test_one_call_leaves_out_what_does_not_apply(device: str) -> None:
+    on_device = mg.as_tensor(x, device=device)
+    laws.hold(nn.LSTM(2, 3).to("float64").to(device), on_device)
+    two = nn.GRU(2, 3, bidirectional=True).to("float64").to(device)
+    laws.hold(two, on_device)
+    with pytest.raises(AssertionError, match=r"^is_causal: output t=0 depends on inputs after it"):
+        laws.hold(lambda x, state=None, lengths=None: two(x, state, lengths), on_device)
+    with pytest.raises(TypeError, match="gradients_add_up: expected a layer with named_parameters"):
+        laws.gradients_add_up(running_mean, x)
+
+
+def test_a_message_says_where_and_by_how_much() -> None:
+    def is_off_at_one_place(x: Any, state: Any = None) -> Any:
+        outputs, last = running_mean(x, state)
+        return mg.index_add(outputs, [len(x) - 1], np.full((1, 3, 2), 1e-3) * [[[0], [0], [1]]]), last
+
+    expected = r"^splits: cut before step 2: the outputs before differ by up to 1\.00e-03, at \[1, 2, [01]\]$"
+    with pytest.raises(AssertionError, match=expected):
+        laws.splits(is_off_at_one_place, x, 2)
