@@ -23,10 +23,10 @@ format: .venv/.stamp-dev  ## mend what ruff can mend
 	$(PY) -m ruff check --fix
 	$(PY) -m ruff format
 
-crash: .venv/.stamp-dev  ## kill training runs 200 times; each must end in the same bits: four minutes
+crash: .venv/.stamp-dev  ## kill training runs 200 times; each must end in the same bits: three minutes
 	OMP_NUM_THREADS=1 $(PY) -m tests.demos.crash
 
-fuzz: .venv/.stamp-dev  ## load 100,000 damaged checkpoints; each must be refused, or right: two minutes
+fuzz: .venv/.stamp-dev  ## load 100,000 damaged checkpoints; each must be refused, or right: three minutes
 	OMP_NUM_THREADS=1 $(PY) -m tests.nn.fuzz
 
 bench: .venv/.stamp-bench  ## speed and memory against PyTorch, into benchmarks/: half an hour
