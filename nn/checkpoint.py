@@ -209,7 +209,8 @@ def write_whole(path: Path, *contents: bytes | memoryview) -> None:
     with contextlib.suppress(OSError):  # not every system can: the file is there, but may not outlive a power failure
         sync(path.parent)
     for abandoned in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.tmp"):
-        abandoned.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another save was quicker, or it is another user's
+            abandoned.unlink()
 
 
 def moved_in(path: Path, contents: Iterable[bytes | memoryview]) -> bool:
