@@ -14,7 +14,7 @@ demo: .venv/.stamp-demos  ## train a character model on Python's own sources, in
 test: lint  ## every check: lint, types, tests, the docstrings' examples
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto
 
-soak: .venv/.stamp-dev  ## a thousand new examples of every op: half an hour or more
+soak: .venv/.stamp-dev  ## a thousand new examples of every op: about an hour
 	OMP_NUM_THREADS=1 $(PY) tests/soak.py
 
 mutants: .venv/.stamp-dev .venv/.stamp-bench  ## break every gradient on purpose; each must be noticed: three minutes

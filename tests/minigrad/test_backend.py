@@ -224,6 +224,21 @@ def test_each_task_has_a_default_generator_of_its_own() -> None:
     assert draws(1) == stream(5, 2)[1:]
 
 
+def test_tasks_in_one_context_share_its_generator() -> None:
+    """The cells of a notebook are such tasks: each goes on where the one before stopped."""
+
+    async def cell() -> list[float]:
+        return draws(2)
+
+    async def main() -> None:
+        mg.seed(7)
+        context = contextvars.copy_context()
+        drawn = [x for _ in range(3) for x in await asyncio.create_task(cell(), context=context)]
+        assert drawn == stream(7, 6)
+
+    asyncio.run(main())
+
+
 def test_a_state_that_is_put_back_gives_the_same_numbers() -> None:
     mg.seed(3)
     draws(5)
