@@ -20,7 +20,7 @@ class Case(NamedTuple):
     gradient: Gradient
     points: tuple[np.ndarray, ...]
     writes: bool = False  # into arrays, which JAX's can't be
-    twice: bool = False  # called twice in one graph
+    twice: bool = False  # called for each of two points, and the results added up
 
 
 # ------------------------------------------------------------------------------------------------ operations
@@ -117,7 +117,7 @@ def scaled(scale: float, gradient: Gradient) -> tuple[Callable[..., Any], Gradie
 def cases() -> list[Case]:
     """The cases, the first of them right."""
     rng = np.random.default_rng(0)
-    small, large = (rng.normal(size=6),), (rng.normal(size=10_000),)
+    small, large = (rng.normal(size=6),), (rng.normal(size=1000),)
     sequence = rng.normal(size=(5, 3)), rng.normal(size=(3, 3))
 
     def zero(xp: Any, g: Any, x: Any) -> Any:
@@ -125,18 +125,18 @@ def cases() -> list[Case]:
 
     return [
         Case("right: tanh", tanh, d_tanh, small),
-        Case("right: tanh, 10,000 elements", tanh, d_tanh, large),
+        Case("right: tanh, 1,000 elements", tanh, d_tanh, large),
         Case("right: a bias", add, lambda xp, g, x, b: (g, g.sum(0)), (rng.normal(size=(2, 3)), rng.normal(size=3))),
         Case("right: an RNN", rnn, d_rnn(None), sequence),
         Case("scaled by 1.001", tanh, times(1.001), small),
         Case("sign", tanh, times(-1.0), small),
         Case("one of 6 elements zero", tanh, times(one_of(6, 2, 0.0)), small),
-        Case("one of 10,000 elements zero", tanh, times(one_of(10_000, 4321, 0.0)), large),
+        Case("one of 1,000 elements zero", tanh, times(one_of(1000, 432, 0.0)), large),
         Case("a dropped time step", rnn, d_rnn(2), sequence),
         Case("not summed over the batch", add, lambda xp, g, x, b: (g, g[0]), (small[0].reshape(2, 3), sequence[0][0])),
         Case("computed in float32", tanh, rounded, small),
         Case("upstream gradient written to", tanh, writing, small, writes=True),
-        Case("memory used again", tanh, buffered(), small, writes=True, twice=True),
+        Case("memory used again", tanh, buffered(), (*small, rng.normal(size=6)), writes=True, twice=True),
         Case("one NaN", tanh, times(one_of(6, 2, np.nan)), small),
         Case("zero, of 1e-5 tanh", *scaled(1e-5, zero), small),
         Case("zero, of 1e-8 tanh", *scaled(1e-8, zero), small),
@@ -149,7 +149,7 @@ def cases() -> list[Case]:
 
 def called(op: Callable[..., Any], case: Case) -> Callable[..., Any]:
     """The function to check."""
-    return (lambda x: op(x) + op(2 * x) * 0.5) if case.twice else op
+    return (lambda x, y: op(x) + op(y)) if case.twice else op
 
 
 def minigrad(case: Case) -> None:
@@ -214,7 +214,8 @@ def autograd(case: Case) -> None:
     from autograd.test_util import check_grads
 
     op = primitive(lambda *operands: case.forward(np, *operands))
-    ways = [lambda out, *operands, i=i: lambda g: case.gradient(np, g, *operands)[i] for i in range(len(case.points))]
+    operands = 1 if case.twice else len(case.points)
+    ways = [lambda out, *operands, i=i: lambda g: case.gradient(np, g, *operands)[i] for i in range(operands)]
     defvjp(op, *ways)
     check_grads(called(op, case), tuple(range(len(case.points))), modes=["rev"], order=1)(*case.points)
 

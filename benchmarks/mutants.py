@@ -3,7 +3,7 @@
     python -m benchmarks.mutants
 
 Each gradient formula in the registry is broken in every way that `minigrad.testing.breaking.KINDS` lists, one at a
-time. A mutant is killed when `check_grads` raises a GradientError at one of twenty points that Hypothesis draws.
+time. A mutant is killed when `check_grads` raises a GradientError at one of fifty points that Hypothesis draws.
 """
 
 import sys
@@ -24,7 +24,7 @@ from . import checkers
 from .report import between, marks
 
 POINTS = settings(
-    max_examples=20, phases=[Phase.generate], derandomize=True, database=None, deadline=None,
+    max_examples=50, phases=[Phase.generate], derandomize=True, database=None, deadline=None,
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 

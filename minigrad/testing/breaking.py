@@ -204,7 +204,7 @@ def why_left_out(mutant: Mutant) -> str:
     """Why a mutant would compute the same as the op itself; "" for one that doesn't."""
     if mutant.kind == "not summed" and mutant.op not in SUMMED:
         return "no operand is broadcast, so that nothing is summed"
-    if mutant.op == "sign" and mutant.kind in ("scaled", "sign", "zero element", "dropped step"):
+    if mutant.op == "sign" and mutant.kind not in ("upstream", "nan"):
         return "the gradient is zero everywhere"
     return ""
 

@@ -1,0 +1,111 @@
+"""break_gradient: what it breaks is broken, noticed, and mended afterwards."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+import nn
+from benchmarks.mutants import is_killed
+from minigrad.registry import OPS
+from minigrad.testing import GradientError, break_gradient, check_grads, gradient_test
+from minigrad.testing.breaking import GATES, KINDS, NothingBroken, mutants, why_left_out
+
+SLICE = 6  # every so many mutants are made here; `make mutants` makes all
+x = np.linspace(-1.0, 1.0, 6).reshape(3, 2)
+
+
+def own(mutant: Any) -> bool:
+    """Whether an op is minigrad's: other tests register ops too."""
+    return OPS[mutant.op].forward.__module__.startswith("minigrad.")
+
+
+@pytest.mark.parametrize("mutant", [m for m in mutants() if own(m)][::SLICE], ids=str)
+def test_a_mutant_is_killed(mutant: Any) -> None:
+    assert is_killed(mutant)
+
+
+def test_every_kind_is_made_of_every_gradient_but_for_a_reason() -> None:
+    every = {(m.op, m.operand, m.kind) for m in [*mutants(), *mutants(left_out=True)]}
+    targets = [(name, part) for name, op in OPS.items() for part in (*op.operands, *GATES.get(name, ()))]
+    assert every == {(name, part, kind) for name, part in targets for kind in KINDS}
+    assert all(map(why_left_out, mutants(left_out=True)))
+    assert not any(map(why_left_out, mutants()))
+
+
+@pytest.mark.parametrize("mutant", [m for m in mutants(left_out=True) if own(m)][:: 4 * SLICE], ids=str)
+def test_what_is_left_out_changes_nothing(mutant: Any) -> None:
+    assert not is_killed(mutant)
+
+
+def test_nothing_is_broken_before_or_after() -> None:
+    check_grads(mg.tanh, x)
+    with pytest.raises(GradientError, match="18 of 36|6 of 36"), break_gradient("tanh.x", "sign"):
+        check_grads(mg.tanh, x, order=1)
+    check_grads(mg.tanh, x)
+
+
+def test_a_gate_is_broken_by_its_rows_and_told_by_its_name() -> None:
+    layer, data = nn.LSTM(1, 2).to("float64"), np.ones((2, 1, 1))
+    (before,) = mg.grad(layer(data)[0].sum(), layer.weight_hh_l0)
+    with break_gradient("lstm.forget", "sign"):
+        (broken,) = mg.grad(layer(data)[0].sum(), layer.weight_hh_l0)
+    flipped = before.numpy().copy()
+    flipped[2:4] *= -1  # i, f, g, o: two rows for each
+    np.testing.assert_array_equal(broken.numpy(), flipped)
+    with pytest.raises(GradientError, match=r"gate f, unit 0"), break_gradient("lstm.forget", "sign"):
+        gradient_test(nn.LSTM, init=dict(num_layers=1, bidirectional=False), order=1)()
+
+
+def test_second_derivatives_are_broken_too() -> None:
+    with pytest.raises(GradientError, match=r"^order 1"), break_gradient("multiply.x", "scaled"):
+        check_grads(lambda x: x * x, x)
+    with pytest.raises(GradientError, match=r"^order 2"), break_gradient("cos.x", "sign"):
+        check_grads(mg.sin, x)
+
+
+def test_a_block_in_which_nothing_was_broken_says_so() -> None:
+    with (
+        pytest.raises(NothingBroken, match=r"no gradient of tanh\.x to break as 'sign'"),
+        break_gradient("tanh.x", "sign"),
+    ):
+        check_grads(mg.sin, x)
+    with pytest.raises(NothingBroken), break_gradient("add.x", "not summed"):
+        check_grads(mg.add, x, x)  # of one shape
+
+
+def test_an_error_inside_comes_through() -> None:
+    with pytest.raises(KeyError), break_gradient("tanh.x"):
+        raise KeyError
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "message"),
+    [
+        ("tanhh.x", "sign", r"expected target to begin with an op, like 'tanh\.x', got 'tanhh\.x'"),
+        ("tanh", "sign", r"expected one of \['tanh\.x'\], got 'tanh'"),
+        ("lstm.forgot", "sign", r"'lstm\.forget'.*got 'lstm\.forgot'"),
+        ("tanh.x", "signs", r"expected kind to be one of \['scaled', 'sign'.*got 'signs'"),
+    ],
+)
+def test_what_is_not_there_can_not_be_broken(target: str, kind: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message), break_gradient(target, kind):
+        pass
+
+
+def test_it_breaks_the_gradients_of_its_own_thread() -> None:
+    passed = []
+
+    def other() -> None:
+        check_grads(mg.tanh, x)
+        passed.append(True)
+
+    with pytest.raises(NothingBroken), break_gradient("tanh.x", "sign"):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert passed
