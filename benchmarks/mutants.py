@@ -3,7 +3,7 @@
     python -m benchmarks.mutants
 
 Each gradient formula in the registry is broken in every way that `minigrad.testing.breaking.KINDS` lists, one at a
-time. A mutant is killed when `check_grads` raises a GradientError at one of fifty points that Hypothesis draws.
+time. A mutant is killed when `check_grads` raises a GradientError at one of two hundred points that Hypothesis draws.
 """
 
 import sys
@@ -23,17 +23,17 @@ from minigrad.testing.strategies import Call, op_calls
 from . import checkers
 from .report import between, marks
 
-POINTS = settings(
-    max_examples=50, phases=[Phase.generate], derandomize=True, database=None, deadline=None,
-    suppress_health_check=list(HealthCheck),
-)  # fmt: skip
+POINTS = 200
+SEARCH = settings(
+    phases=[Phase.generate], derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+)
 
 
-def is_killed(mutant: Mutant) -> bool:
-    """Whether `check_grads` notices a mutant."""
+def is_killed(mutant: Mutant, points: int = POINTS) -> bool:
+    """Whether `check_grads` notices a mutant at one of some points."""
     name, target = mutant.op, f"{mutant.op}.{mutant.operand}"
 
-    @POINTS
+    @settings(SEARCH, max_examples=points)
     @given(op_calls(OPS[name]))
     def prove(call: Call) -> None:
         try:

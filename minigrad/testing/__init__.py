@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from . import laws
-from .breaking import break_gradient
+from .breaking import NothingBroken, break_gradient
 from .gradients import GradientError, NonDifferentiable, check_grads
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from .proofs import gradient_test
 
 __all__ = [
-    "GradientError", "NonDifferentiable", "break_gradient", "check_grads", "gradient_test", "laws", "strategies",
+    "GradientError", "NonDifferentiable", "NothingBroken", "break_gradient", "check_grads", "gradient_test", "laws",
+    "strategies",
 ]  # fmt: skip
 
 

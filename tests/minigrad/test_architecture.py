@@ -3,6 +3,7 @@
 import ast
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -165,3 +166,15 @@ def test_importing_minigrad_loads_no_library_that_one_can_do_without() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "minigrad" in loaded.stdout.split()
     assert not set(loaded.stdout.split()) & {*ONLY_IN, "nn", "demos"}
+
+
+def test_every_promise_names_tests_that_are_there() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    rows = text.partition("## What is promised")[2].partition("## How to add")[0].splitlines()
+    promises = [row for row in rows if row.startswith("|")][2:]
+    assert len(promises) == 14
+    for promise in promises:
+        named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", promise)
+        assert named, promise
+        for path, name in named:
+            assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8") or not name, f"{path}::{name}"

@@ -39,12 +39,12 @@ def test_every_kind_is_made_of_every_gradient_but_for_a_reason() -> None:
 
 @pytest.mark.parametrize("mutant", [m for m in mutants(left_out=True) if own(m)][:: 4 * SLICE], ids=str)
 def test_what_is_left_out_changes_nothing(mutant: Any) -> None:
-    assert not is_killed(mutant)
+    assert not is_killed(mutant, points=10)
 
 
 def test_nothing_is_broken_before_or_after() -> None:
     check_grads(mg.tanh, x)
-    with pytest.raises(GradientError, match="18 of 36|6 of 36"), break_gradient("tanh.x", "sign"):
+    with pytest.raises(GradientError, match="6 of 36 derivatives"), break_gradient("tanh.x", "sign"):
         check_grads(mg.tanh, x, order=1)
     check_grads(mg.tanh, x)
 
@@ -104,8 +104,12 @@ def test_it_breaks_the_gradients_of_its_own_thread() -> None:
         check_grads(mg.tanh, x)
         passed.append(True)
 
-    with pytest.raises(NothingBroken), break_gradient("tanh.x", "sign"):
-        thread = threading.Thread(target=other)
-        thread.start()
-        thread.join()
+    def around() -> None:
+        with break_gradient("tanh.x", "sign"):
+            thread = threading.Thread(target=other)
+            thread.start()
+            thread.join()
+
+    with pytest.raises(NothingBroken):
+        around()
     assert passed
