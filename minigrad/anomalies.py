@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from .autodiff import Walk, gradients_in_steps, set_recording
+from .autodiff import Walk, fit, gradients_in_steps, set_recording
 from .backend import is_array, to_numpy
 from .graph import Node, Tensor, current_scope, kept_arrays
-from .registry import Op
-from .watching import Line, Watcher, calling_line, watched_by, witness_of
+from .registry import Op, Part
+from .watching import Line, Watcher, calling_line, visited, watched_by, witness_of
 
 
 class AnomalyError(FloatingPointError):
     """A NaN or Inf where there should be none; it is marked in the drawing of `outputs`."""
 
-    def __init__(self, message: str, outputs: Sequence[Tensor]) -> None:
+    def __init__(self, message: str, outputs: Sequence[Tensor] = ()) -> None:
         super().__init__(message)
         self.outputs = list(outputs)
 
+    def __reduce__(self) -> Any:
+        """How it goes to another process: without the graph."""
+        return AnomalyError, self.args
 
-@contextlib.contextmanager
-def detect_anomaly() -> Iterator[None]:
+
+def detect_anomaly() -> contextlib.AbstractContextManager[None]:
     """Raise where the first NaN or Inf comes up inside, in a forward or a backward pass.
 
     The message names the op, its scope (so the time step), the line that called it, and what it was given. An op over
     a whole sequence is taken again step by step, to find the step. Where a graph was recorded, `mg.draw(error.outputs)`
-    shows it with the place marked; of a backward pass, so does a drawing of the loss. Every result and every gradient
+    shows it with the op marked; of a backward pass, so does a drawing of the loss. Every result and every gradient
     is looked through, which takes time; `benchmarks/README.md` has figures.
 
     Raises:
@@ -45,23 +48,24 @@ def detect_anomaly() -> Iterator[None]:
       line: ...
       given: out in [0, 1], gradient in [1, 1]
     """
-    with np.errstate(all="ignore"), watched_by(Anomalies()):  # NumPy would warn of the same, and say less
-        yield
+    return watched_by(Anomalies())
 
 
 class Anomalies(Watcher):
     """Looks through every result and every gradient."""
 
-    def __init__(self) -> None:
-        self.line: Line | None = None  # that recorded an op which is being taken again in steps
+    looks_for_anomalies = True
 
     def ran(
         self, op: Op, operands: Sequence[Any], metadata: dict[str, Any], results: Sequence[Tensor], node: Node | None
     ) -> None:
-        """Raise AnomalyError unless all results are finite."""
-        line = self.line or calling_line()
+        """Raise AnomalyError unless all results are finite; those of gradient formulas are looked at by `gave`."""
+        formulas_of = visited.get()
+        line = line_of(formulas_of) if formulas_of else calling_line()
         if node is not None:
-            witness_of(node).line = line
+            witness_of(node, line).line = line
+        if formulas_of:
+            return
         for i, result in enumerate(results):
             if found := not_finite(result):
                 given = dict(zip(op.operand_names(len(operands)), operands, strict=True))
@@ -69,42 +73,44 @@ class Anomalies(Watcher):
                 if op.steps is not None and not before:
                     op.steps(*operands, **metadata)  # raises at the step where it began
                 what = before[0] if before else f"{f'result {i}' if len(results) > 1 else 'the result'} is {found}"
-                raise anomaly(f"{op.name}: {what}", node, current_scope.get(), line, given.items(), results)
+                mark(node, f"{op.name}: {what}")
+                raise AnomalyError(told(f"{op.name}: {what}", current_scope.get(), line, given.items()), results)
 
     def arrived(self, walk: Walk, node: Node, g: Any) -> None:
         """Raise AnomalyError unless a sum of finite gradients is finite."""
         if found := not_finite(g):
-            of = node.op.name if node.op else node.name or "a leaf"
-            what = f"backward into {of}: the sum of its gradients is {found}"
-            raise anomaly(what, node, node.scope, line_of(node), (), walk.outputs)
+            made = node.parents[0] if node.op is None and node.parents else node  # of several results, the op
+            of = made.op.name if made.op else node.name or "a leaf"
+            which = f", result {node.metadata['output']}" if made is not node else ""
+            what = f"backward into {of}{which}: the sum of its gradients is {found}"
+            mark(made, what)
+            raise AnomalyError(told(what, made.scope, line_of(made), ()), walk.outputs)
 
     def gave(self, walk: Walk, node: Node, op: Op, operand: int, g: Any, gradient: Any) -> Any:
-        """Raise AnomalyError unless a gradient is finite."""
-        if not (found := not_finite(gradient)):
-            return gradient
-        what = f"backward through {op.name}: the gradient of {op.operand_names(len(node.parents))[operand]} is {found}"
-        error = anomaly(what, node, node.scope, line_of(node), [*kept_arrays(node, op), ("gradient", g)], walk.outputs)
-        if op.steps is not None and not walk.create_graph:
-            with self.taking_again(node):
-                gradients_in_steps(node, op, g, create_graph=False)  # raises at the step where it began
-        raise error
-
-    @contextlib.contextmanager
-    def taking_again(self, node: Node) -> Iterator[None]:
-        """What is recorded inside counts as recorded where a node was."""
-        token = current_scope.set(node.scope)
-        self.line = line_of(node)
-        try:
-            with set_recording(True):
-                yield
-        finally:
-            self.line = None
-            current_scope.reset(token)
+        """Raise AnomalyError unless a gradient is finite, in its operand's dtype too."""
+        parent = node.parents[operand]
+        found = not_finite(gradient.values if isinstance(gradient, Part) else fit(gradient, parent, op))
+        if found:
+            name = op.operand_names(len(node.parents))[operand]
+            what = f"backward through {op.name}: the gradient of {name} is {found}"
+            mark(node, what)
+            if op.steps is not None and not walk.create_graph:
+                with set_recording(True):
+                    gradients_in_steps(node, op, g, create_graph=False)  # raises at the step where it began
+            given = [*kept_arrays(node, op), ("gradient", g)]
+            raise AnomalyError(told(what, node.scope, line_of(node), given), walk.outputs)
+        return gradient
 
 
 def line_of(node: Node) -> Line | None:
     """The line that recorded a node, where a mode noted it."""
     return node.witness.line if node.witness else None
+
+
+def mark(node: Node | None, what: str) -> None:
+    """Mark an op for drawings. Leaves are not: they go on to be part of other graphs."""
+    if node is not None and node.op is not None:
+        witness_of(node).anomaly = what
 
 
 def not_finite(value: Any) -> str:
@@ -125,20 +131,11 @@ def not_finite(value: Any) -> str:
     return ""
 
 
-def anomaly(
-    what: str,
-    node: Node | None,
-    scope: tuple[str, ...],
-    line: Line | None,
-    given: Iterable[tuple[str, Any]],
-    outputs: Sequence[Tensor],
-) -> AnomalyError:
-    """The error to raise; the node, where there is one, is marked for drawings."""
-    if node is not None:
-        witness_of(node).anomaly = what
+def told(what: str, scope: tuple[str, ...], line: Line | None, given: Iterable[tuple[str, Any]]) -> str:
+    """The message: what came up, where, and of what."""
     ranges = [text for name, value in given if (text := described(name, value))]
-    notes = {"scope": " / ".join(scope), "line": line and str(line), "given": ", ".join(ranges)}
-    return AnomalyError("\n  ".join([what, *[f"{name}: {note}" for name, note in notes.items() if note]]), outputs)
+    notes = {"scope": " / ".join(scope), "line": str(line or ""), "given": ", ".join(ranges)}
+    return "\n  ".join([what, *[f"{name}: {note}" for name, note in notes.items() if note]])
 
 
 def described(name: str, value: Any) -> str:

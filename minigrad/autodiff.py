@@ -13,20 +13,21 @@ from typing import Any
 from .adding import add_at
 from .backend import backend_of
 from .creation import as_tensor
-from .graph import RECORDED, WATCHED, GraphError, Node, Tensor, recording, refuse_stale, written
+from .graph import RECORDED, WATCHED, GraphError, Node, Tensor, recording, refuse_stale, within, written
 from .guarding import refuse_changed
 from .registry import Op, Part, Rule
-from .watching import watchers
+from .watching import visiting, watchers
 
 
 @contextlib.contextmanager
 def set_recording(on: bool) -> Iterator[None]:
     """Record a graph inside, or none."""
-    token = recording.set(recording.get() & WATCHED | (RECORDED if on else 0))
+    before = recording.get() & RECORDED
+    recording.set(recording.get() & WATCHED | (RECORDED if on else 0))
     try:
         yield
     finally:
-        recording.reset(token)
+        recording.set(recording.get() & WATCHED | before)
 
 
 def no_grad() -> contextlib.AbstractContextManager[None]:
@@ -69,7 +70,10 @@ class Walk:
                 found[node] = g if node in self.owned else own_copy(g)
             if self.path is not None and self.path.isdisjoint(node.parents):
                 continue  # a target: what it was computed from stays as it is
-            if node.op is not None:
+            if node.op is not None and self.watchers:
+                with visiting(node):
+                    self.visit(node, node.op, g)
+            elif node.op is not None:
                 self.visit(node, node.op, g)
             elif node.parents:
                 self.arrive_output(node, g)
@@ -126,8 +130,6 @@ class Walk:
 
     def watched(self, node: Node, op: Op, operand: int, g: Any, gradient: Any) -> Any:
         """The gradient of an operand, shown to all who watch."""
-        if type(gradient) is Part:
-            gradient = gradient.dense()
         for watcher in self.watchers:
             gradient = watcher.gave(self, node, op, operand, g, gradient)
         return gradient
@@ -205,17 +207,18 @@ def gradients_in_steps(node: Node, op: Op, g: Any, create_graph: bool = True) ->
         Tensor(array, parent if parent.varies else None).reshape(array.shape) if isinstance(parent, Node) else array
         for array, parent in zip(node.saved[:-1], node.parents, strict=True)
     ]
-    outputs = op.steps(*aliases, **node.metadata)
-    outputs, g = (outputs, g) if isinstance(g, list) else ([outputs], [g])
-    wanted = [i for i, alias in enumerate(aliases) if isinstance(alias, Tensor) and alias.requires_grad]
-    seeds = [part for out, part in zip(outputs, g, strict=True) if out.requires_grad]
-    found = grad(
-        [out for out in outputs if out.requires_grad],
-        [aliases[i] for i in wanted],
-        seeds,
-        create_graph=create_graph,
-        allow_unused=True,
-    )
+    with within(node.scope):
+        outputs = op.steps(*aliases, **node.metadata)
+        outputs, g = (outputs, g) if isinstance(g, list) else ([outputs], [g])
+        wanted = [i for i, alias in enumerate(aliases) if isinstance(alias, Tensor) and alias.requires_grad]
+        live = [(out, part) for out, part in zip(outputs, g, strict=True) if out.requires_grad]
+        found = grad(
+            [out for out, _ in live],
+            [aliases[i] for i in wanted],
+            [part for _, part in live],
+            create_graph=create_graph,
+            allow_unused=True,
+        )
     gradients: list[Any] = [None] * len(aliases)
     for i, gradient in zip(wanted, found, strict=True):
         gradients[i] = gradient
@@ -270,9 +273,9 @@ def backward(tensor: Tensor, gradient: Any, retain_graph: bool | None, create_gr
     start(walk, tensor, gradient, "backward")
     with set_recording(create_graph):
         found = walk.run()
-        for node, g in found.items():  # only now, so that a walk that failed has changed no gradient
-            new = as_tensor(g)
-            node.grad = new if node.grad is None else node.grad + new
+        sums = [(node, as_tensor(g) if node.grad is None else node.grad + as_tensor(g)) for node, g in found.items()]
+    for node, total in sums:  # only now, so that a pass that failed has changed no gradient
+        node.grad = total
 
 
 def grad(

@@ -42,11 +42,19 @@ def scope(name: str) -> Iterator[None]:
     >>> y.node.scope
     ('t=3',)
     """
-    token = current_scope.set((*current_scope.get(), name))
+    with within((*current_scope.get(), name)):
+        yield
+
+
+@contextlib.contextmanager
+def within(scopes: tuple[str, ...]) -> Iterator[None]:
+    """Record in these scopes, whatever they are outside."""
+    before = current_scope.get()
+    current_scope.set(scopes)
     try:
         yield
     finally:
-        current_scope.reset(token)
+        current_scope.set(before)
 
 
 @contextlib.contextmanager
@@ -184,9 +192,19 @@ def kept_arrays(node: Node, op: "Op") -> Iterator[tuple[str, Array]]:
     """The arrays that the gradients of a node will read, by name: what it saved, and what it was called with."""
     names = (*op.operand_names(len(node.parents)), "out", *node.metadata)
     for name, value in zip(names, (*(node.saved or ()), *node.metadata.values()), strict=True):
-        for array in value if isinstance(value, list | tuple) else (value,):
-            if is_array(array):
-                yield name, array
+        for array in arrays_in(value):
+            yield name, array
+
+
+def arrays_in(value: Any) -> Iterator[Array]:
+    """The arrays in a value: itself, or those of a nested container."""
+    if isinstance(value, dict):
+        value = [*value.values()]
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from arrays_in(item)
+    elif is_array(value):
+        yield value
 
 
 # ------------------------------------------------------------------------------------------------ tensors

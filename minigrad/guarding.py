@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .backend import Array, to_numpy
 from .graph import GraphError, Node, Tensor, kept_arrays
-from .watching import Watcher, watched_by, witness_of
+from .watching import Watcher, calling_line, watched_by, witness_of
 
 if TYPE_CHECKING:
     from .registry import Op
@@ -46,7 +46,7 @@ class Guard(Watcher):
     ) -> None:
         """Sum up what a node keeps."""
         if node is not None:
-            witness_of(node).sums = [checksum(array) for _, array in kept_arrays(node, op)]
+            witness_of(node, calling_line()).sums = [checksum(array) for _, array in kept_arrays(node, op)]
 
 
 def checksum(array: Array) -> int:
@@ -56,10 +56,12 @@ def checksum(array: Array) -> int:
 
 def refuse_changed(node: Node, op: Op) -> None:
     """Raise GraphError if an array that a guarded node keeps is not what it was."""
-    assert node.witness is not None
-    for before, (name, array) in zip(node.witness.sums, kept_arrays(node, op), strict=False):
-        if checksum(array) != before:
+    if node.witness is None or not node.witness.sums:
+        return
+    now = [(name, array.shape, checksum(array)) for name, array in kept_arrays(node, op)]
+    for before, (name, shape, after) in zip(node.witness.sums, now, strict=True):
+        if after != before:
             raise GraphError(
-                f"backward through {op.name}: its saved value {name}, of shape {array.shape}, has changed since it was "
+                f"backward through {op.name}: its saved value {name}, of shape {shape}, has changed since it was "
                 f"recorded at {node.witness.line}; write to a copy instead, or after the backward pass"
             )

@@ -4,6 +4,7 @@
 (`Op.bind`), computes (`Op.apply`), and records a node with what the gradients will read (`Op.record`).
 """
 
+import array
 import contextlib
 import copy
 import functools
@@ -20,7 +21,7 @@ from .backend import Array, backend_of, is_array
 from .graph import RECORDED, Node, Tensor, leaf, new_node, output_node, recording, unrolling
 from .methods import functions
 from .operands import alike, as_array, check_operand, common_backend, describe, follow, settle
-from .watching import watchers
+from .watching import muted, watchers
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -205,9 +206,14 @@ class Op:
             arrays = settle(self.name, self.operand_names(len(arrays)), arrays, self.defaults)
         if metadata:
             metadata = {name: self.settle_metadata(name, value, arrays) for name, value in metadata.items()}
-        recorded = recording.get() & RECORDED and any([t.node is not None for t in tensors])
+        mode = recording.get()
+        recorded = mode & RECORDED and any([t.node is not None for t in tensors])
         kept: list[Array] = []
-        out = self.compute(arrays, metadata, kept)
+        if mode > RECORDED:
+            with muted():
+                out = self.compute(arrays, metadata, kept)
+        else:
+            out = self.compute(arrays, metadata, kept)
         several = type(out) is tuple
         dtype = metadata.get("dtype")
         outs = [as_array(o, arrays, dtype) for o in (out if several else [out])]
@@ -218,8 +224,9 @@ class Op:
             for i, (o, result) in enumerate(zip(outs, results, strict=True)):
                 if o.dtype.kind in "fc":  # an integer output (the place of a maximum, say) is a constant
                     result.node = output_node(node, i, o) if several else node
-        for watcher in watchers.get():
-            watcher.ran(self, operands, metadata, results, node)
+        if mode > RECORDED:
+            for watcher in watchers.get():
+                watcher.ran(self, operands, metadata, results, node)
         return tuple(results) if several else results[0]
 
     def check_operands(self, operands: Sequence[Any]) -> None:
@@ -269,7 +276,7 @@ class Op:
         """Metadata without Tensors: an index or a mask becomes an array on the operands' device."""
         if value is None or type(value) in (bool, int, float, str):
             return value
-        if type(value) is list:
+        if isinstance(value, list):
             return copy.deepcopy(value)  # the caller may go on to change it
         if isinstance(value, Tensor):
             if value.requires_grad:
@@ -279,6 +286,8 @@ class Op:
             return value.item()  # as weak here as among the operands
         if type(value) is tuple:
             return tuple([self.settle_metadata(name, item, arrays) for item in value])
+        if not is_array(value) and (hasattr(value, "__array__") or isinstance(value, array.array | memoryview)):
+            value = np.asarray(value)  # shows the memory of another library's array
         return follow(self.name, name, value, common_backend(arrays))
 
     def operand_names(self, count: int) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ COLOURS = ((0x7A, 0xD1, 0x51), (0x22, 0xA8, 0x84), (0x2A, 0x78, 0x8E), (0x41, 0x
 NONE = dict(color="#A6A6A6", style="dashed", penwidth="1")
 ZERO = dict(color="#4D4D4D", style="dotted", penwidth="1.6")
 NOT_FINITE = dict(color="#D55E00", style="solid", penwidth="4.5")
-ANOMALY = dict(style="filled", fillcolor="#FBD9C7", color="#D55E00", penwidth="4.5", fontcolor="#000000")
+ANOMALY = dict(fillcolor="#FBD9C7", color="#D55E00", penwidth="4.5", fontcolor="#000000")
 
 
 def to_dot(picture: Picture) -> str:
@@ -105,7 +105,7 @@ def caption(picture: Picture) -> str:
     """What stands below the drawing: a key to its looks, then the picture's own lines."""
     rows = [[chip(role, look) for role, look in STYLES.items()]]
     if picture.has_anomaly:
-        rows[0].append(chip("first nan or inf", ANOMALY))
+        rows[0].append(chip("first nan or inf", ANOMALY | dict(style="filled")))
     if picture.has_gradients:
         looks = {power: gradient_look(10.0**power) for power in SCALE}
         inks = {power: "#000000" if power <= -4 else "#FFFFFF" for power in SCALE}

@@ -37,7 +37,7 @@ class Replay:
     def __init__(self, nodes: list[Node], record: bool) -> None:
         self.twins: dict[Node, Any] = {}  # the Tensor that stands for a node; of several results a tuple of them
         self.taps: dict[tuple[Node, int], Tensor] = {}  # by the reading node and the operand's position
-        with set_recording(record), set_watchers(()), np.errstate(all="ignore"):  # the forward pass has warned already
+        with set_recording(record), set_watchers(), np.errstate(all="ignore"):  # the forward pass has warned already
             for node in nodes:
                 self.twins[node] = self._compute(node)
 
@@ -61,7 +61,7 @@ class Replay:
 
         What no gradient reaches is left out.
         """
-        with set_watchers(()):
+        with set_watchers():
             walk = Walk(create_graph=False, retain_graph=False)
         for output in outputs:
             start(walk, self.twins[output], None, "draw: gradients")

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import Array, backend_of, is_array
+from ..backend import Array, backend_of, is_array, to_numpy
 from ..graph import Node, Tensor
-from ..registry import OPS, Op
+from ..registry import OPS, Op, Part
 from ..watching import Watcher, watched_by
 
 GATES = {
@@ -40,7 +40,8 @@ class Gradient(NamedTuple):
         factors = np.ones(self.value.shape)
         part = factors[self.rows] if factors.ndim else factors
         part[index] = factor
-        return self.value * backend_of(array_of(self.value)).from_numpy(factors.astype(self.value.dtype))
+        wrong = self.value * backend_of(array_of(self.value)).from_numpy(factors.astype(self.value.dtype))
+        return self.value if same(wrong, self.value) else wrong
 
     def element(self) -> Any:
         """An element in the middle that is not zero; any where all are."""
@@ -53,6 +54,17 @@ class Gradient(NamedTuple):
 def array_of(value: Any) -> Array:
     """The array of a Tensor or an array."""
     return value.data if isinstance(value, Tensor) else value
+
+
+def is_writeable(array: Array) -> bool:
+    """Whether an array can be written to, which a broadcast one can't."""
+    return bool(getattr(array.flags, "writeable", True))
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two gradients are the same numbers."""
+    a, b = (to_numpy(array_of(value)) for value in (one, other))
+    return bool(np.array_equal(a, b, equal_nan=True))
 
 
 def zero_at_a_step(gradient: Gradient) -> Any:
@@ -71,14 +83,16 @@ def not_summed(gradient: Gradient) -> Any:
 
 
 def in_half_precision(gradient: Gradient) -> Any:
-    """Rounded to half as many bits."""
-    return gradient.value.astype(f"float{4 * gradient.value.dtype.itemsize}")
+    """Rounded to half as many bits, where there is such a dtype."""
+    value = gradient.value
+    wrong = value.astype(f"float{max(16, 4 * value.dtype.itemsize)}")
+    return value if same(wrong, value) else wrong
 
 
 def with_upstream_doubled(gradient: Gradient) -> Any:
     """Right, but the gradient that it was computed from is twice as large now, for all who read it next."""
     several = gradient.g if isinstance(gradient.g, list) else [gradient.g]
-    upstream = [array for g in several if is_array(array := array_of(g))]
+    upstream = [array for g in several if is_array(array := array_of(g)) and is_writeable(array)]
     right = gradient.value * 1 if upstream else gradient.value
     for array in upstream:
         backend_of(array).xp.multiply(array, 2, out=array)
@@ -171,7 +185,11 @@ class Breaker(Watcher):
 
     def gave(self, walk: Any, node: Node, op: Op, operand: int, g: Any, gradient: Any) -> Any:
         """The broken gradient of an operand that is to be broken."""
-        if op is not self.op or operand not in self.operands or not gradient.size:
+        if op is not self.op or operand not in self.operands:
+            return gradient
+        if isinstance(gradient, Part):
+            gradient = gradient.dense()
+        if not gradient.size:
             return gradient
         k, blocks = self.block
         n = gradient.shape[0] // blocks if gradient.ndim else 0
