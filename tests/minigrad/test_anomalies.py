@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import pickle
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +20,7 @@ from hypothesis import strategies as st
 import minigrad as mg
 import nn
 from minigrad.methods import functions
-from minigrad.registry import OPS
+from minigrad.registry import OPS, Part
 from minigrad.testing.gradients import flat
 from minigrad.testing.strategies import op_calls
 
@@ -227,3 +233,117 @@ def test_nothing_recorded_is_still_found_but_has_no_drawing() -> None:
     assert str(error).startswith("log: the result is -inf at [1]\n  line: ")
     with pytest.raises(mg.GraphError, match="expected a tensor with a graph"):
         mg.draw(error.outputs)
+
+
+# ---- what is easily got wrong
+
+
+@pytest.mark.parametrize("layer", [None, nn.LSTM])
+def test_with_create_graph_the_op_that_was_recorded_is_named(layer: Any) -> None:
+    def backward() -> None:
+        with mg.scope("outside"):
+            if layer is None:
+                x = variable([0.0, 1.0])
+                y = mg.sqrt(x).sum()
+            else:
+                net = layer(1, 1).to("float64")
+                net.weight_hh_l0.data = np.full((4, 1), 1e200)
+                y = net(x := variable(np.zeros((3, 1, 1))))[0][2, 0, 0] * 1e300
+        mg.grad(y, x, create_graph=True)
+
+    error = first(backward)
+    assert str(error).startswith("backward through ")
+    assert f"  scope: outside{' / LSTM / t=2' if layer else ''}\n" in str(error)
+    assert f"in backward: y = {'net(x' if layer else 'mg.sqrt(x)'}" in str(error)
+
+
+def test_one_of_several_results_is_told_and_the_op_marked() -> None:
+    T, B, D, H = 2, 1, 1, 1
+    arrays = [np.zeros(shape) for shape in [(T, B, D), (B, H), (B, H), (4 * H, D), (4 * H, H)]]
+    _, h, _ = mg.lstm(*[variable(a) for a in arrays])
+    error = first(lambda: (h + h).backward(np.full((B, H), 1.5e308)))
+    assert str(error).startswith("backward into lstm, result 1: the sum of its gradients is inf at [0, 0]")
+    assert marked(error) == ["lstm"]
+
+
+def test_a_gradient_that_overflows_in_its_operands_dtype_is_the_ops() -> None:
+    x = mg.tensor([1.0, 2.0], requires_grad=True, dtype="float16")
+    error = first(lambda: (x.astype("float32") * 1e6).sum().backward())
+    assert str(error).startswith("backward through astype: the gradient of x is inf at [0]")
+
+
+def test_leaves_are_not_marked_and_no_gradient_changes() -> None:
+    x, y = variable(0.0), variable(1.0)
+    error = first(lambda: (y + (x * 1e308 + x * 1.5e308)).backward())
+    assert "backward into a leaf" in str(error)
+    assert x.grad is None
+    assert y.grad is None
+    assert not any(box.anomaly for box in mg.draw(x * 2).picture.boxes)
+    (x * 1.5e308 + y).backward()
+    first(lambda: (x * 1.5e308 + y).backward())  # the sum with the gradient that is there
+    assert y.grad is not None
+    assert y.grad.item() == 1.0
+
+
+def test_numpy_still_warns_of_what_is_not_minigrads() -> None:
+    with mg.detect_anomaly(), pytest.warns(RuntimeWarning, match="divide by zero"):
+        np.log(np.zeros(1))
+    with mg.detect_anomaly(), pytest.warns(RuntimeWarning, match="divide by zero"):
+        mg.log(np.zeros(1))  # of arrays alone, an op is NumPy's function
+
+
+def test_modes_that_end_out_of_order_end_each_by_itself() -> None:
+    def block(mode: Any) -> Iterator[None]:
+        with mode:
+            yield
+
+    x = variable([1.0])
+    for outer, inner in (mg.no_grad, mg.guard), (mg.guard, mg.no_grad), (mg.detect_anomaly, mg.guard):
+        held = block(inner())
+        next(held)
+        with outer():
+            held.close()
+            inside = (x * 2).node
+        after = (x * 2).node
+        assert (inside is None) == (outer is mg.no_grad)
+        assert inside is None or inside.witness is not None
+        assert after is not None
+        assert after.witness is None
+
+
+def test_slices_of_a_sequence_are_still_added_up_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    dense, calls = Part.dense, []
+    monkeypatch.setattr(Part, "dense", lambda self: calls.append(1) or dense(self))
+    x = variable(np.ones((50, 2)))
+    with mg.detect_anomaly(), mg.guard():
+        mg.stack([x[t] * 2.0 for t in range(50)]).sum().backward()
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_an_error_dies_with_its_last_handle_and_travels_to_other_processes(backward: bool) -> None:
+    found: list[Any] = []
+    gc.disable()
+    try:
+        x = variable([0.0, 1.0])
+        try:  # pytest.raises would hold the frames
+            with mg.detect_anomaly():
+                mg.sqrt(x).sum().backward() if backward else mg.log(x)
+        except mg.AnomalyError as error:
+            found += [weakref.ref(error), str(error), pickle.loads(pickle.dumps(error))]
+        assert found[0]() is None
+    finally:
+        gc.enable()
+    assert str(found[2]) == found[1]
+    assert found[2].outputs == []
+
+
+def test_the_line_is_the_users_however_the_package_was_found(tmp_path: Path) -> None:
+    root = Path(mg.__file__).parents[1]
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"import sys\nsys.path.insert(0, {str(root / 'tests' / '..')!r})\nimport minigrad as mg\n"
+        "with mg.detect_anomaly():\n    mg.log(mg.tensor([0.0]))  # here\n"
+    )
+    run = subprocess.run([sys.executable, "-I", program], capture_output=True, text=True)
+    assert f"line: {program}:5, in <module>: mg.log(mg.tensor([0.0]))  # here" in run.stderr

@@ -94,19 +94,31 @@ def test_the_message_names_the_op_the_operand_and_the_line() -> None:
     assert "in test_the_message_names_the_op_the_operand_and_the_line: y = mg.exp(x) * x  # recorded here" in message
 
 
+class Foreign:
+    """An array of another library, which shows its memory."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        return self.array
+
+
 @pytest.mark.parametrize(
     ("index", "read"),
     [
         (np.array([0, 2]), lambda x, i: mg.take(x, i)),
         (np.array([0, 2]), lambda x, i: x[i]),
         (np.array([0, 2]), lambda x, i: x[None, i]),
+        (np.array([0, 2]), lambda x, i: x[(i, np.array([0, 0])), 0]),
+        (np.array([0, 2]), lambda x, i: mg.take(x, Foreign(i))),
         (np.array([True, False, True, False]), lambda x, i: x[i]),
         (np.array([True, False, True, False]), lambda x, i: mg.where(i, x, 0.0)),
     ],
 )
 def test_indices_and_masks_are_watched_too(index: np.ndarray, read: Callable[..., mg.Tensor]) -> None:
     index = index.copy()
-    x = mg.as_tensor(np.arange(4.0), requires_grad=True)
+    x = mg.as_tensor(np.arange(16.0).reshape(4, 4), requires_grad=True)
     with mg.guard():
         y = read(x, index)
     index[0] = not index[0]

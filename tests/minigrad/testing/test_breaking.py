@@ -76,6 +76,16 @@ def test_a_block_in_which_nothing_was_broken_says_so() -> None:
         check_grads(mg.sin, x)
     with pytest.raises(NothingBroken), break_gradient("add.x", "not summed"):
         check_grads(mg.add, x, x)  # of one shape
+    with pytest.raises(NothingBroken), break_gradient("sign.x", "scaled"):
+        check_grads(mg.sign, x)  # zero
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("upstream", "float64"), ("dtype", "float16")])
+def test_what_no_formula_can_do_breaks_nothing(kind: str, dtype: str) -> None:
+    """The gradient of a sum can't be written to, and no dtype is smaller than float16."""
+    leaf = mg.tensor(x, requires_grad=True, dtype=dtype)
+    with pytest.raises(NothingBroken), break_gradient("tanh.x", kind):
+        mg.tanh(leaf).sum().backward()
 
 
 def test_an_error_inside_comes_through() -> None:
