@@ -8,8 +8,8 @@ import numpy as np
 from .differences import Vector
 from .findings import GradientError, NonDifferentiable
 from .functions import Function, signed
-from .jacobian import Comparison, Jacobian
-from .verdicts import Judge, Verdict
+from .jacobian import Jacobian
+from .verdicts import Judge, Verdict, as_unit
 
 FULL = 300  # up to so many elements, in and out, the whole Jacobian is compared
 SHOWN = 5  # elements in a message
@@ -25,25 +25,25 @@ def check_values(function: Function, gradient: Function, modes: Sequence[str], r
     jacobian = Jacobian(function, gradient, modes)
     vs = np.eye(m) if full else probes(np.abs(function.y), rng)
     rows = jacobian.rows(vs)
-    suspects: list[tuple[Vector, Comparison]] = []
-    for u in np.eye(n) if full else probes(np.abs(rows[0]), rng):
-        both = jacobian.compare(vs, rows, u)
-        if (both.excess > 1).any():
-            suspects.append((u, both))
-    if not suspects:
-        return
+    directions = [*(np.eye(n) if full else probes(np.abs(rows[0]), rng))]
+    count = 0
+    if full:  # the worst first, which takes a look at all
+        compared = [jacobian.compare(vs, rows, u) for u in directions]
+        count = sum(int((both.excess > 1).sum()) for both in compared)
+        suspects = [i for i, both in enumerate(compared) if (both.excess > 1).any()]
+        directions = [directions[i] for i in sorted(suspects, key=lambda i: -compared[i].worst)]
     judge = Judge(jacobian)
     wrong: list[Verdict] = []
     excused: list[Verdict] = []
-    for u, both in sorted(suspects, key=lambda suspect: -suspect[1].worst):
-        for verdict in judge.judge(vs[both.excess > 1], u):
+    for u in directions:
+        for verdict in judge.judge(vs, rows, judge.unexcused(u)):
             (wrong if verdict.mode else excused).append(verdict)
         if len(wrong) >= (SHOWN if full else 1):
             break
     if wrong:
-        count = sum(int((both.excess > 1).sum()) for _, both in suspects) - len(excused)
-        raise GradientError(differ(function, wrong, count if full else None))
-    raise NonDifferentiable("\n".join(["there is no derivative here", *listing(function, excused)]))
+        raise GradientError(differ(function, wrong, count - len(excused) if full else None))
+    if excused:
+        raise NonDifferentiable("\n".join(["there is no derivative here", *listing(function, excused)]))
 
 
 def probes(sizes: Vector, rng: np.random.Generator) -> Any:
@@ -54,11 +54,12 @@ def probes(sizes: Vector, rng: np.random.Generator) -> Any:
     n = sizes.size
     if n <= 16:
         return np.eye(n)
-    supports = [slice(None), slice(None), *np.array_split(np.argsort(sizes), 8), [0], [n - 1], *rng.choice(n, (4, 1))]
-    vectors = np.zeros((len(supports), n))
-    for vector, support in zip(vectors, supports, strict=True):
-        vector[support] = signed(rng, n)[support]
-    return vectors
+    every = np.arange(n)
+    blocks = [every, every, *np.array_split(np.argsort(sizes), 8), *np.array([[0], [n - 1], *rng.choice(n, (4, 1))])]
+    vectors = np.zeros((len(blocks), n))
+    for vector, block in zip(vectors, blocks, strict=True):
+        vector[block] = signed(rng, n)[block]
+    return np.stack([as_unit(vector) for vector in vectors])
 
 
 def differ(function: Function, wrong: list[Verdict], count: int | None) -> str:
