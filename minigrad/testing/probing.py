@@ -1,6 +1,6 @@
 """Along which directions a gradient is compared: all unit vectors, or where these are too many, a few for all."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from .differences import Vector
 from .findings import GradientError, NonDifferentiable
 from .functions import Function, signed
-from .jacobian import Jacobian
+from .jacobian import Comparison, Jacobian
 from .verdicts import Judge, Verdict, as_unit
 
 FULL = 300  # up to so many elements, in and out, the whole Jacobian is compared
@@ -25,18 +25,18 @@ def check_values(function: Function, gradient: Function, modes: Sequence[str], r
     jacobian = Jacobian(function, gradient, modes)
     vs = np.eye(m) if full else probes(np.abs(function.y), rng)
     rows = jacobian.rows(vs)
-    directions = [*(np.eye(n) if full else probes(np.abs(rows[0]), rng))]
-    count = 0
-    if full:  # the worst first, which takes a look at all
-        compared = [jacobian.compare(vs, rows, u) for u in directions]
-        count = sum(int((both.excess > 1).sum()) for both in compared)
-        suspects = [i for i, both in enumerate(compared) if (both.excess > 1).any()]
-        directions = [directions[i] for i in sorted(suspects, key=lambda i: -compared[i].worst)]
+    directions = np.eye(n) if full else probes(np.abs(rows[0]), rng)
     judge = Judge(jacobian)
+    count = 0
     wrong: list[Verdict] = []
     excused: list[Verdict] = []
-    for u in directions:
-        for verdict in judge.judge(vs, rows, judge.unexcused(u)):
+    pairs: Iterable[tuple[Vector, Comparison]]
+    pairs = ((u, jacobian.compare(vs, rows, u)) for u in map(judge.unexcused, directions))  # each when its turn comes
+    if full:
+        pairs = sorted(pairs, key=lambda pair: -pair[1].worst)
+        count = sum(int((both.excess > 1).sum()) for _, both in pairs)
+    for u, both in pairs:
+        for verdict in judge.judge(both, vs, rows, u):
             (wrong if verdict.mode else excused).append(verdict)
         if len(wrong) >= (SHOWN if full else 1):
             break
