@@ -46,8 +46,8 @@ def value(arg: Any) -> str:
         return text if len(text) <= WIDE else text[: WIDE - 3] + "..."
     device = backend_of(array).device
     suffix = "" if device == "cpu" else f" on {device!r}"
-    if array.size > FEW:
+    if not 0 < array.size <= FEW:
         return f"an array {describe(array)}{suffix}"
     numbers = np.array2string(to_numpy(array), separator=", ", formatter={"float_kind": str}, max_line_width=10**6)
-    dtype = "" if array.dtype in (np.float64, np.int64, np.bool_) and array.size else f", {str(array.dtype)!r}"
+    dtype = "" if array.dtype in (np.float64, np.int64, np.bool_) else f", {str(array.dtype)!r}"
     return f"np.array({' '.join(numbers.split())}{dtype})" + suffix

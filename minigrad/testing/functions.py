@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +19,7 @@ TINY = float(np.finfo(np.float64).tiny)
 
 Describe: TypeAlias = Callable[[str, tuple[int, ...]], str]  # words for an element of the array of a name, or ""
 
+NEARBY = 6  # points to tell by how far rounding moves a gradient
 ROLES = re.compile("^((gradient|cotangent) of )+")  # what an array is to the one that the rest of its name names
 
 
@@ -102,6 +103,11 @@ class Function:
         """f(x), of complex numbers for complex x; nothing is recorded."""
         with np.errstate(all="ignore"):  # a step may leave the domain; the next is shorter
             return self.outputs.pack([y.data for y in self.f(*map(Tensor, self.inputs.unpack(x)))])
+
+    def nearby(self, epsilon: float) -> Iterator[Vector]:
+        """Points that rounding moves the argument to: each element by an epsilon of the largest of its array."""
+        for i in range(NEARBY):
+            yield self.x + epsilon * signed(generator(i), self.x.size) * self.inputs.largest(self.x)
 
     def record(self) -> tuple[list[Tensor], tuple[Tensor, ...]]:
         """The arguments as variables, and the results with their graph."""

@@ -1,8 +1,8 @@
-"""check_grads: a function's gradients, to any order, against finite differences.
+"""check_grads: a function's gradients, to any order, against finite differences and complex steps.
 
 A function of tensors is looked at as a map of vectors, f: R^n -> R^m. A backward pass gives v J for a row of
-weights v; finite differences give J u for a direction u; the two meet in v J u. With every unit vector for v and u
-that is the whole Jacobian, element by element. Where it is too large, a few chosen v and u stand for all.
+weights v; differences and complex steps give J u for a direction u; the two meet in v J u. With every unit vector for
+v and u that is the whole Jacobian, element by element. Where it is too large, a few chosen v and u stand for all.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,37 +26,52 @@ def check_grads(f: Callable[..., Any], *args: Any, order: int = 2, modes: Sequen
     """Prove the gradients of `f` at a point, in float64, or show where they are wrong.
 
     Each derivative is compared with finite differences, within the error that these are estimated to have: a
-    gradient of size 1e-8 is held to its own scale. Order 2 does the same to the gradient itself, as a function of
-    the arguments and of the cotangents (the gradients that flow in, drawn at random). Besides: gradients have
-    their argument's shape, dtype and device, and are finite; two runs give the same bits; nothing that was given
-    is written to, cotangents included; and gradients share memory with nothing.
+    gradient of size 1e-8 is held to its own scale. Where f takes complex numbers and all its ops are analytic, it is
+    compared with complex steps too, which know it to 1e-12. They come after differences and are believed where these
+    agree with them, for of a function that is not analytic they know nothing.
+
+    Order 2 does the same to the gradient itself, as a function of the arguments and of the cotangents (the gradients
+    that flow in, drawn at random). Besides: gradients are finite, and have their argument's shape, dtype and device;
+    they are linear in the cotangents, and the same to the bit in every run; nothing that was given is written to,
+    cotangents included; and they share memory with nothing. Arguments in float32 have their gradients computed in
+    float32 also, which must be those of float64 but for rounding.
 
     Up to 300 elements in and out, the whole Jacobian is compared. Beyond, v J u for random weights v of the results
     and random directions u of the arguments: over all elements, over blocks of elements of like size, over single
     ones. A wrong element shows in every direction that contains it, and is then found by halving.
 
-    What this can miss: an error that finite differences can't tell, which is about 1e-11 of the size of f's results
-    (in a large function, times their number) and never below 1e-13; and whatever shows at other points only, like a
-    branch not taken here. So draw several points, off kinks: there formula and differences may rightly disagree.
+    What this can miss: an error that neither differences nor complex steps can tell, which for differences is about
+    1e-11 of the size of f's results (in a large function, times their number) and never below 1e-13; and whatever
+    shows at other points only, like a branch not taken here. A kink is noticed where its gradient is not the mean of
+    its two slopes: that of |x| at 0 is, so that it is the second order that tells.
 
     Args:
         f: a function of `args` that returns a tensor, or tuples of tensors, nested or not.
         args: tensors or arrays. Floating-point ones become float64 and are differentiated; what else there is,
             indices or flags, is passed as it is.
         order: how often to differentiate, 1 or more.
-        modes: what to compare with.
+        modes: what to compare with: "differences", "complex", or both, and then complex steps where possible.
 
     Raises:
         GradientError: something of the above fails. The message names the argument and the element, with the
-            expected and the given value, worst first.
+            expected and the given value, worst first, and shows the arguments.
+        NonDifferentiable: nothing is wrong, but f has a kink or a jump at this point, and so no derivative. The
+            message names the element, with the slopes on either side.
+        ValueError: complex steps alone are asked for, and f has none; or no such order or mode.
         TypeError: nothing to differentiate, or a result that is not made of tensors.
 
     >>> import minigrad as mg
     >>> check_grads(lambda x, y: x * mg.tanh(y), np.ones((2, 1)), np.arange(3.0))
     >>> check_grads(lambda x: mg.as_tensor(x.data) * x, np.array([1.5]))
     Traceback (most recent call last):
-    minigrad.testing.gradients.GradientError: order 1: 1 of 1 derivatives differ from finite differences
+    minigrad.testing.findings.GradientError: order 1: 1 of 1 derivatives differ from finite differences
       d output[0] / d args[0][0]: expected 3, got 1.5
+      at args[0] = np.array([1.5])
+    >>> check_grads(mg.relu, np.array([1.0, 0.0]))
+    Traceback (most recent call last):
+    minigrad.testing.findings.NonDifferentiable: order 1: there is no derivative here
+      d output[1] / d args[0][1]: a kink at 0, of slope 0 below and 1 above, got 0
+      at args[0] = np.array([1.0, 0.0])
     """
     prove(f, args, order=order, modes=modes)
 

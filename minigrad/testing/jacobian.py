@@ -1,12 +1,13 @@
 """v J u by both ways: v J by a backward pass, J u by finite differences and by a complex step."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .complex_step import NotAnalytic, check_analytic, complex_derivative
-from .differences import EPSILON, SAFETY, Derivative, Vector, derivative_along
+from .differences import EPSILON, FIRST_STEP, SAFETY, Derivative, Vector, derivative_along
 from .functions import TINY, Function
 
 MODES = ("differences", "complex")
@@ -38,15 +39,21 @@ class Jacobian:
     """
 
     def __init__(self, function: Function, gradient: Function, modes: Sequence[str]) -> None:
-        self.function, self.gradient, self.pull = function, gradient, function.pullback()
-        self.modes = [*modes]
-        if "complex" in modes:
-            try:
-                check_analytic(function)
-            except NotAnalytic:
-                if len(modes) == 1:
-                    raise
-                self.modes.remove("complex")
+        self.function, self.gradient, self.asked = function, gradient, modes
+        self.pull = function.pullback()
+        function.value(function.x + FIRST_STEP * function.scale)  # what that leaves behind, v J must not read
+
+    @functools.cached_property
+    def modes(self) -> list[str]:
+        """The modes that there are."""
+        try:
+            if "complex" in self.asked:
+                check_analytic(self.function)
+        except NotAnalytic:
+            if len(self.asked) == 1:
+                raise
+            return ["differences"]
+        return [mode for mode in MODES if mode in self.asked]
 
     def step(self, u: Vector) -> Vector:
         """How far a direction goes: u is in units of each element's scale."""
@@ -74,6 +81,12 @@ class Jacobian:
         assert found is not None
         return found
 
+    def moved(self, v: Vector, row: Vector) -> Vector:
+        """How far v J moves where the argument moves by no more than rounding."""
+        points = [np.concatenate([x, v]) for x in self.function.nearby(4 * EPSILON)]
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.abs(np.stack([self.gradient.value(point) for point in points]) - row).max(axis=0))
+
     def against(self, known: Derivative, vs: Any, rows: Any, step: Vector, mode: str) -> Comparison:
         """v J u by rows, and by a derivative along u that is known."""
         lost = np.isnan(known.value)
@@ -84,11 +97,13 @@ class Jacobian:
         apart, allowed = np.abs(expected - got), SAFETY * (np.abs(vs) @ error) + 4 * EPSILON * (sums + largest)
         if not np.all(apart <= allowed):  # only now is it worth to know how far the gradient itself is rounded
             noise = self.gradient.noise
-            if mode == "differences":  # fairly, not much farther than f is; complex steps come after these
+            if mode == "differences":  # in fairness, not much farther than f is
                 noise = np.minimum(noise, 64 * self.function.coarseness * np.abs(self.gradient.y).max())
+            else:  # each row as far as it is; differences have passed it already
+                noise = noise + np.stack([self.moved(v, row) for v, row in zip(vs, rows, strict=True)])
             allowed += SAFETY * (noise @ np.abs(step))
         excess = np.where(np.isnan(apart), np.inf, apart / np.maximum(allowed, TINY))
-        unit = np.abs(step).max()
+        unit = max(np.abs(step).max(), TINY)  # of no direction at all
         return Comparison(expected / unit, got / unit, excess, np.full(len(got), mode, object))
 
 

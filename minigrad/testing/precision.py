@@ -3,14 +3,13 @@
 import numpy as np
 
 from ..graph import Tensor
+from .differences import EPSILON, SAFETY, Vector
 from .findings import GradientError
-from .functions import TINY, Function, signed
+from .functions import Function
 from .purity import check_finite, check_kind
 
 ROUNDINGS = 256.0  # so many may add up, each of an epsilon of the largest number around
-SAFETY = 8.0  # how much farther than it was seen to move a gradient may be off
-NEARBY = 4  # points where that is seen
-WORST = 5  # how many elements a message shows
+SHOWN = 5  # elements in a message
 
 
 def check_precision(low: Function, exact: Function, rng: np.random.Generator) -> None:
@@ -30,19 +29,31 @@ def check_precision(low: Function, exact: Function, rng: np.random.Generator) ->
         found = gradient.f(*map(Tensor, gradient.points))
     for name, point, g in zip(low.inputs.names, low.points, found, strict=True):
         check_kind(name, point, g.data)
-    at, got, expected = gradient.x, gradient.y, exact.value(gradient.x)  # arguments, then cotangents
-    epsilon = max(float(np.finfo(dtype).eps) for dtype in low.inputs.dtypes)
-    v = at[low.x.size :]
-    allowed = ROUNDINGS * epsilon * (gradient.outputs.largest(expected) + np.abs(v).max() * np.abs(low.y).max()) + TINY
-    for _ in range(NEARBY if (np.abs(got - expected) > allowed).any() else 0):
-        near = at.copy()
-        near[: low.x.size] += epsilon * signed(rng, low.x.size) * low.inputs.largest(low.x)
-        with np.errstate(invalid="ignore"):
-            moved = np.fmax(np.abs(gradient.value(near) - got), np.abs(exact.value(near) - expected))
-        allowed = np.fmax(allowed, SAFETY * moved)
-    wrong = [int(k) for k in np.flatnonzero(~(np.abs(got - expected) <= allowed))]
+    got, expected = gradient.y, exact.value(gradient.x)
+    apart = np.abs(got - expected)
+    wrong = [int(k) for k in np.flatnonzero(~(apart <= rounding(low, gradient, exact, expected)))]
     if wrong:
         lines = [f"{len(wrong)} of {got.size} elements of the gradient are lost"]
-        for k in sorted(wrong, key=lambda k: -np.nan_to_num(np.abs(got - expected)[k], nan=np.inf))[:WORST]:
-            lines.append(f"  {gradient.outputs.element(k)}: expected {expected[k]:.6g} as in float64, got {got[k]:.6g}")
+        for k in sorted(wrong, key=lambda k: -np.nan_to_num(apart[k], nan=np.inf))[:SHOWN]:
+            lines.append(
+                f"  {gradient.outputs.element(k)}: expected {expected[k]:.6g} as in float64, got {got[k] + 0.0:.6g}"
+            )
         raise GradientError("\n".join(lines))
+
+
+def rounding(low: Function, gradient: Function, exact: Function, expected: Vector) -> Vector:
+    """How far each element of the gradient may be rounded."""
+    n, point = low.x.size, gradient.x  # the arguments, then the cotangents
+    kinds = [np.finfo(dtype) for dtype in low.inputs.dtypes]
+    epsilon = max(EPSILON, *[float(kind.eps) for kind in kinds])
+    of_f = np.abs(point[n:]).max(initial=0.0) * np.abs(low.y).max(initial=0.0)
+    least = max(float(kind.tiny) for kind in kinds)
+    allowed: Vector = ROUNDINGS * (epsilon * (gradient.outputs.largest(expected) + of_f) + least)
+    if (np.abs(gradient.y - expected) <= allowed).all():
+        return allowed
+    for x in low.nearby(epsilon):
+        near = np.concatenate([x, point[n:]])
+        with np.errstate(invalid="ignore"):
+            moved = np.fmax(np.abs(gradient.value(near) - gradient.y), np.abs(exact.value(near) - expected))
+        allowed = np.fmax(allowed, SAFETY * moved)
+    return allowed

@@ -1,6 +1,6 @@
 """Along which directions a gradient is compared: all unit vectors, or where these are too many, a few for all."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from .differences import Vector
 from .findings import GradientError, NonDifferentiable
 from .functions import Function, signed
 from .jacobian import Comparison, Jacobian
-from .verdicts import Judge, Verdict
+from .verdicts import Judge, Verdict, as_unit
 
 FULL = 300  # up to so many elements, in and out, the whole Jacobian is compared
 FEW = 16  # up to so many, all unit vectors are compared on one side
@@ -27,25 +27,25 @@ def check_values(function: Function, gradient: Function, modes: Sequence[str], r
     # No weight is 1: what a formula does to its g shows, like computing in too small a dtype, which takes 1 as it is.
     vs = np.diag(signed(rng, m)) if full or m <= FEW else probes(np.abs(function.y), rng)
     rows = jacobian.rows(vs)
-    suspects: list[tuple[Vector, Comparison]] = []
-    for u in np.eye(n) if full else probes(np.abs(rows[0]), rng):
-        both = jacobian.compare(vs, rows, u)
-        if (both.excess > 1).any():
-            suspects.append((u, both))
-    if not suspects:
-        return
+    directions = np.eye(n) if full else probes(np.abs(rows[0]), rng)
     judge = Judge(jacobian)
+    count = 0
     wrong: list[Verdict] = []
     excused: list[Verdict] = []
-    for u, both in sorted(suspects, key=lambda suspect: -suspect[1].worst):
-        for verdict in judge.judge(vs[both.excess > 1], u):
+    pairs: Iterable[tuple[Vector, Comparison]]
+    pairs = ((u, jacobian.compare(vs, rows, u)) for u in map(judge.unexcused, directions))  # each when its turn comes
+    if full:
+        pairs = sorted(pairs, key=lambda pair: -pair[1].worst)
+        count = sum(int((both.excess > 1).sum()) for _, both in pairs)
+    for u, both in pairs:
+        for verdict in judge.judge(both, vs, rows, u):
             (wrong if verdict.mode else excused).append(verdict)
         if len(wrong) >= (SHOWN if full else 1):
             break
     if wrong:
-        count = sum(int((both.excess > 1).sum()) for _, both in suspects) - len(excused)
-        raise GradientError(differ(function, wrong, count if full else None))
-    raise NonDifferentiable("\n".join(["there is no derivative here", *listing(function, excused)]))
+        raise GradientError(differ(function, wrong, count - len(excused) if full else None))
+    if excused:
+        raise NonDifferentiable("\n".join(["there is no derivative here", *listing(function, excused)]))
 
 
 def probes(sizes: Vector, rng: np.random.Generator) -> Any:
@@ -56,11 +56,12 @@ def probes(sizes: Vector, rng: np.random.Generator) -> Any:
     n = sizes.size
     if n <= FEW:
         return np.eye(n)
-    supports = [slice(None), slice(None), *np.array_split(np.argsort(sizes), 8), [0], [n - 1], *rng.choice(n, (4, 1))]
-    vectors = np.zeros((len(supports), n))
-    for vector, support in zip(vectors, supports, strict=True):
-        vector[support] = signed(rng, n)[support]
-    return vectors
+    every = np.arange(n)
+    blocks = [every, every, *np.array_split(np.argsort(sizes), 8), *np.array([[0], [n - 1], *rng.choice(n, (4, 1))])]
+    vectors = np.zeros((len(blocks), n))
+    for vector, block in zip(vectors, blocks, strict=True):
+        vector[block] = signed(rng, n)[block]
+    return np.stack([as_unit(vector) for vector in vectors])
 
 
 def differ(function: Function, wrong: list[Verdict], count: int | None) -> str:

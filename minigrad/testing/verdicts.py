@@ -32,20 +32,31 @@ class Judge:
 
     def __init__(self, jacobian: Jacobian) -> None:
         self.jacobian, self.function, self.splits = jacobian, jacobian.function, SPLITS
+        self.kinks = np.zeros(self.function.x.size, bool)  # the elements along which there is one
 
-    def judge(self, vs: Any, u: Vector) -> list[Verdict]:
-        """What is behind rows v whose v J u is wrong. For outputs that are smooth along u nothing is excused."""
+    def judge(self, both: Comparison, vs: Any, rows: Any, u: Vector) -> list[Verdict]:
+        """What is behind it that v J u is wrong for some v. For outputs that are smooth along u nothing is excused."""
+        wrong = both.excess > 1
+        if not wrong.any():
+            return []
+        worst = int(np.argmax(both.excess))
+        by_itself = is_wrong(vs[worst], u, both, worst)
+        vs, rows = vs[wrong], rows[wrong]
         beside = self.beside(u)
         found = self.wrong(nonzero(vs * ~beside.bends), u)
         bent = nonzero(vs * beside.bends)
-        if is_unit(u) or found or not self.splits:
-            return found + [self.at_kink(v, u, beside) for v in bent]
-        self.splits -= 1
-        for half in map(as_unit, halves(u)):
-            both = self.jacobian.compare(vs, self.jacobian.rows(vs), half)
-            if (both.excess > 1).any():
-                found += self.judge(vs[both.excess > 1], half)
-        return found or [self.at_kink(v, u, beside) for v in bent]
+        if not (is_unit(u) or found) and self.splits:
+            self.splits -= 1
+            for half in map(as_unit, halves(u)):
+                found += self.judge(self.jacobian.compare(vs, rows, half), vs, rows, half)
+            if found:
+                return found
+        found += [self.at_kink(v, u, beside) for v in bent]
+        return found or [by_itself]  # which was right when it was looked at again, and so is wrong all the more
+
+    def unexcused(self, u: Vector) -> Vector:
+        """A direction without the elements that are known to be at kinks."""
+        return u * ~self.kinks
 
     def wrong(self, vs: Any, u: Vector) -> list[Verdict]:
         """Those of some rows whose v J u is wrong; where they or u weigh several elements, one wrong element."""
@@ -84,27 +95,30 @@ class Judge:
 
     def at_kink(self, v: Vector, u: Vector, beside: Sides) -> Verdict:
         """No derivative, told of one of the outputs that v weighs. Outside of two slopes a gradient is wrong still."""
-        step = self.jacobian.step(u)
-        unit = np.abs(step).max()
+        unit = np.abs(self.jacobian.step(u)).max()
         jumps = beside.jumps & (v != 0)
         kind, below, above = "a jump{}, from {:.6g} below to {:.6g} above", beside.low, beside.high
         if not jumps.any():
-            kind, below, above = (
-                "a kink{}, of slope {:.6g} below and {:.6g} above",
-                beside.below / unit,
-                beside.above / unit,
-            )
+            kind, below, above = "a kink{}, of slope {:.6g} below and {:.6g} above", beside.below, beside.above
+            below, above = below / unit, above / unit
             ends = np.where(v, v * np.stack([below, above]), 0.0)
-            low, high, got = ends.min(axis=0).sum(), ends.max(axis=0).sum(), self.jacobian.pull(v) @ step / unit
+            low, high, got = ends.min(axis=0).sum(), ends.max(axis=0).sum(), self.got(v, u)
             slack = SLACK * (high - low) + SAFETY * (np.abs(v) @ np.where(v, beside.error, 0.0)) / unit
             if not low - slack <= got <= high + slack:
                 words = f"expected {low:.6g} to {high:.6g}, the slopes at a kink, got {got:.10g}"
                 return Verdict(v, u, words, max(low - got, got - high), self.jacobian.modes[0])
         i = int(np.argmax(jumps if jumps.any() else v != 0))
-        one = as_unit(v * (np.arange(v.size) == i))
-        at = f" at {self.function.x[u != 0][0]:.6g}" if is_unit(u) else ""
-        words = kind.format(at, *without_dust(below[i], above[i]))
-        return Verdict(one, u, f"{words}, got {self.jacobian.pull(one) @ step / unit:.10g}", 0.0, None)
+        one, at = as_unit(v * (np.arange(v.size) == i)), ""
+        if is_unit(u):
+            self.kinks |= u != 0
+            at = f" at {self.function.x[u != 0][0]:.6g}"
+        words = f"{kind.format(at, *without_dust(below[i], above[i]))}, got {self.got(one, u):.10g}"
+        return Verdict(one, u, words, 0.0, None)
+
+    def got(self, v: Vector, u: Vector) -> float:
+        """What the backward pass gives for v J u."""
+        step = self.jacobian.step(u)
+        return float(self.jacobian.pull(v) @ step / np.abs(step).max()) + 0.0  # which is no -0
 
 
 def is_wrong(v: Vector, u: Vector, both: Comparison, i: int) -> Verdict:
@@ -121,8 +135,8 @@ def is_wrong(v: Vector, u: Vector, both: Comparison, i: int) -> Verdict:
 
 
 def nonzero(vs: Any) -> Any:
-    """The rows that are not zero."""
-    return vs[vs.any(axis=1)]
+    """The rows that are not zero, those that weigh one element alone as unit vectors."""
+    return np.stack([as_unit(v) for v in vs])[vs.any(axis=1)]
 
 
 def is_unit(w: Vector) -> bool:
