@@ -124,7 +124,7 @@ class Judge:
 def is_wrong(v: Vector, u: Vector, both: Comparison, i: int) -> Verdict:
     """The verdict on one row of a comparison."""
     weight = v.sum() if is_unit(v) else 1.0
-    expected, got = float(both.expected[i] / weight), float(both.got[i] / weight)
+    expected, got = float(both.expected[i] / weight) + 0.0, float(both.got[i] / weight) + 0.0  # no -0
     if np.isnan(expected):
         return Verdict(v, u, f"the differences do not settle (noise?), got {got:.10g}", np.inf, both.mode[i])
     digits = 17 if f"{expected:.10g}" == f"{got:.10g}" else 10
