@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -328,51 +327,6 @@ def test_a_run_that_control_c_stopped_goes_on_to_the_same_bits(cell, text, tmp_p
     assert traces(stopped) == traces(whole)
     char_lm.main(argv)  # and once more, when all is done
     assert traces(stopped) == traces(whole)
-
-
-MORTAL = """
-import os, signal, sys
-from demos import char_lm, char_training
-
-char_training.SAVE_EVERY = 0  # a checkpoint at each step: more of the time is spent in saving
-last, passed = int(sys.argv[1]), 0
-FILES = ("char_lm.py", "char_model.py", "char_training.py", "run_folder.py", "checkpoint.py")
-
-def trace(frame, event, arg):
-    global passed
-    if not frame.f_code.co_filename.endswith(FILES):
-        return None
-    passed += 1
-    if passed == last:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return trace
-
-sys.settrace(trace)
-char_lm.main(sys.argv[2:])
-sys.settrace(None)
-print("lines passed:", passed)
-"""
-
-
-def test_a_run_killed_at_ten_random_lines_ends_in_the_same_bits(text, tmp_path):
-    def live(last, argv):
-        return subprocess.run([sys.executable, "-c", MORTAL, str(last), *argv], capture_output=True, text=True)
-
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    lines = int(live(0, options(text, whole)).stdout.split("lines passed: ")[1])
-    rng = np.random.default_rng(0)
-    deaths = 0
-    while deaths < 10:
-        begun = (killed / "config.json").exists()
-        life = live(rng.integers(lines / 4), ["--resume", str(killed)] if begun else options(text, killed))
-        assert life.returncode in (0, -signal.SIGKILL), life.stderr
-        if life.returncode == 0:  # it lived to the end: another one
-            assert traces(killed) == traces(whole)
-            for path in killed.iterdir():
-                path.unlink()
-        deaths += life.returncode != 0
-    assert live(0, ["--resume", str(killed)] if (killed / "config.json").exists() else options(text, killed)).stdout
-    assert traces(killed) == traces(whole)
 
 
 def test_a_full_disk_ends_in_one_line_and_the_run_can_go_on(text, tmp_path, monkeypatch):
