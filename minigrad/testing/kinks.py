@@ -4,11 +4,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from .differences import EPSILON, FIRST_STEP, SHRINK, STEPS, Map, Vector, measure_noise
+from .differences import EPSILON, FIRST_STEP, NEAR, SHRINK, STEPS, Map, Vector, measure_noise
 
 Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 
-BESIDE = 1e-3  # how far beside a point rounding is measured, so that a kink there does not pass for it
+BESIDE = 2 * NEAR[0]  # how far beside a point rounding is measured, so that a kink there does not pass for it
 SURE = 16.0  # errors that two slopes must differ by
 CONSTANT = 0.05  # of a jump: how much it may change, over the last steps
 LAST = 4
@@ -33,7 +33,7 @@ class Sides(NamedTuple):
 def sides(f: Map, x: Vector, u: Vector) -> Sides:
     """Look at f on either side of x, along u, at steps that shrink."""
     y = f(x)
-    noise = np.fmin(measure_noise(f, x + BESIDE * u, u), measure_noise(f, x - BESIDE * u, u))
+    noise = np.fmin(*[measure_noise(f, x + beside * u, u, NEAR[:1]) for beside in (BESIDE, -BESIDE)])
     above, above_error, high, up = one_side(f, x, u, y, noise)
     below, below_error, low, down = one_side(f, x, -u, y, noise)
     return Sides(-below, above, above_error + below_error, low, high, up | down)
