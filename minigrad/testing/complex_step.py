@@ -20,6 +20,9 @@ ACCURACY = 1e-12  # of a derivative, relative to the largest among all outputs
 class NotAnalytic(ValueError):
     """A function that complex steps say nothing about."""
 
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"check_grads: modes: 'complex' can't be had: {reason}; 'differences' can, for any f")
+
 
 def complex_derivative(f: Map, x: Vector, u: Vector) -> Derivative:
     """The derivative of f at x along u, by one complex step."""
@@ -32,17 +35,12 @@ def check_analytic(function: Function) -> None:
     _, ys = function.record()
     names = sorted(op.name for op in ops_of(ys) if not op.proof.analytic)
     if names:
-        raise NotAnalytic(message(f"op {names[0]} is not analytic"))
+        raise NotAnalytic(f"op {names[0]} is not analytic")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", np.exceptions.ComplexWarning)  # an imaginary part was thrown away
             value, _ = complex_derivative(function.value, function.x, function.scale)
     except Exception as error:  # whatever f makes of complex numbers
-        raise NotAnalytic(message(f"f does not take complex numbers ({type(error).__name__}: {error})")) from error
+        raise NotAnalytic(f"f does not take complex numbers ({type(error).__name__}: {error})") from error
     if value.shape != function.y.shape or not np.isfinite(value).all():
-        raise NotAnalytic(message("f gives no finite values for complex numbers"))
-
-
-def message(reason: str) -> str:
-    """What to say where complex steps alone were asked for."""
-    return f"check_grads: modes: 'complex' can't be had: {reason}; 'differences' can, for any f"
+        raise NotAnalytic("f gives no finite values for complex numbers")

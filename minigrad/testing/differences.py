@@ -9,7 +9,7 @@ Source: Ridders, Accurate computation of F'(x) and F'(x) F''(x), 1982; Moré and
 noise, 2011.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -36,7 +36,7 @@ class Derivative(NamedTuple):
     error: Vector  # how far off it may be, roughly; inf there
 
 
-def measure_noise(f: Map, x: Vector, u: Vector) -> Vector:
+def measure_noise(f: Map, x: Vector, u: Vector, distances: Sequence[float] = NEAR) -> Vector:
     """How far rounding moves each output of f near x: what a smooth curve leaves of its values along u.
 
     Over a long distance f may bend sharply, so that the shortest one where it moves at all is believed. Over a short
@@ -47,7 +47,7 @@ def measure_noise(f: Map, x: Vector, u: Vector) -> Vector:
     y = f(x)
     least, most = np.full_like(y, np.inf), np.zeros_like(y)
     with np.errstate(invalid="ignore"):
-        for distance in NEAR:
+        for distance in distances:
             values = np.stack([f(x + place * distance * u) for place in PLACES])
             rough = np.abs(ROUGHNESS @ (values - values[0])).max(axis=0)
             least = np.where((values != values[0]).any(axis=0), np.fmin(least, rough), least)

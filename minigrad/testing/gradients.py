@@ -12,9 +12,9 @@ import numpy as np
 
 from ..backend import Array, generator, is_array
 from ..graph import Tensor
+from .comparison import MODES
 from .findings import GradientError, NonDifferentiable, shown, told
 from .functions import Describe, Function
-from .jacobian import MODES
 from .precision import check_precision
 from .probing import check_values
 from .purity import check_purity, same_bits

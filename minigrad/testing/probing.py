@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from .comparison import Comparison, Jacobian
 from .differences import Vector
 from .findings import GradientError, NonDifferentiable
 from .functions import Function, signed
-from .jacobian import Comparison, Jacobian
 from .verdicts import Judge, Verdict, as_unit
 
 FULL = 300  # up to so many elements, in and out, the whole Jacobian is compared

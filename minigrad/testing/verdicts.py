@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .comparison import Comparison, Jacobian
 from .differences import SAFETY, Vector
 from .functions import Function, Slots
-from .jacobian import Comparison, Jacobian
 from .kinks import Sides, sides
 
 SPLITS = 200  # how often directions are halved to tell kinks apart
@@ -43,8 +43,8 @@ class Judge:
         by_itself = is_wrong(vs[worst], u, both, worst)
         vs, rows = vs[wrong], rows[wrong]
         beside = self.beside(u)
-        found = self.wrong(nonzero(vs * ~beside.bends), u)
-        bent = nonzero(vs * beside.bends)
+        smooth, bent = nonzero(vs * ~beside.bends), nonzero(vs * beside.bends)
+        found = self.wrong(smooth, u)
         if not (is_unit(u) or found) and self.splits:
             self.splits -= 1
             for half in map(as_unit, halves(u)):
@@ -126,9 +126,9 @@ def is_wrong(v: Vector, u: Vector, both: Comparison, i: int) -> Verdict:
     weight = v.sum() if is_unit(v) else 1.0
     expected, got = float(both.expected[i] / weight) + 0.0, float(both.got[i] / weight) + 0.0  # no -0
     if np.isnan(expected):
-        return Verdict(v, u, f"the differences do not settle (noise?), got {got:.10g}", np.inf, both.mode[i])
+        return Verdict(v, u, f"the differences do not settle (noise?), got {got:.10g}", np.inf, both.mode)
     digits = 17 if f"{expected:.10g}" == f"{got:.10g}" else 10
-    return Verdict(v, u, f"expected {expected:.{digits}g}, got {got:.{digits}g}", abs(expected - got), both.mode[i])
+    return Verdict(v, u, f"expected {expected:.{digits}g}, got {got:.{digits}g}", abs(expected - got), both.mode)
 
 
 # ------------------------------------------------------------------------------------------------ vectors

@@ -19,7 +19,7 @@ class Comparison(NamedTuple):
     expected: Vector  # by differences or complex steps; nan where these give nothing
     got: Vector  # by the backward pass
     excess: Vector  # how far apart the two are, in units of what is allowed; above 1 the gradient is wrong
-    mode: Any  # which of MODES says so, for each row
+    mode: str  # which of MODES says so
 
     @property
     def worst(self) -> float:
@@ -69,16 +69,16 @@ class Jacobian:
         Complex steps are believed where differences agree with them, as far as these can tell: they then tell more.
         """
         f, step = self.function, self.step(u)
-        found, known = None, None
+        known = None
         for mode in self.modes:
             if mode == "complex":
                 fine = complex_derivative(f.value, f.x, step)
                 known = fine if known is None else sharpened(known, fine)
             else:
                 known = derivative_along(f.value, f.x, step, f.noise)
-            latest = self.against(known, vs, rows, step, mode)
-            found = latest if found is None else either(found, latest)
-        assert found is not None
+            found = self.against(known, vs, rows, step, mode)
+            if (found.excess > 1).any():
+                break
         return found
 
     def moved(self, v: Vector, row: Vector) -> Vector:
@@ -99,12 +99,13 @@ class Jacobian:
             noise = self.gradient.noise
             if mode == "differences":  # in fairness, not much farther than f is
                 noise = np.minimum(noise, 64 * self.function.coarseness * np.abs(self.gradient.y).max())
-            else:  # each row as far as it is; differences have passed it already
-                noise = noise + np.stack([self.moved(v, row) for v, row in zip(vs, rows, strict=True)])
             allowed += SAFETY * (noise @ np.abs(step))
+            if mode == "complex":  # as far as it is; differences have passed it already
+                for i in np.flatnonzero(apart > allowed):
+                    allowed[i] += SAFETY * (self.moved(vs[i], rows[i]) @ np.abs(step))
         excess = np.where(np.isnan(apart), np.inf, apart / np.maximum(allowed, TINY))
         unit = max(np.abs(step).max(), TINY)  # of no direction at all
-        return Comparison(expected / unit, got / unit, excess, np.full(len(got), mode, object))
+        return Comparison(expected / unit, got / unit, excess, mode)
 
 
 def sharpened(coarse: Derivative, fine: Derivative) -> Derivative:
@@ -112,9 +113,3 @@ def sharpened(coarse: Derivative, fine: Derivative) -> Derivative:
     with np.errstate(invalid="ignore"):
         agree = np.abs(fine.value - coarse.value) <= SAFETY * coarse.error + fine.error
     return Derivative(*[np.where(agree, a, b) for a, b in zip(fine, coarse, strict=True)])
-
-
-def either(one: Comparison, other: Comparison) -> Comparison:
-    """What the first says where it finds fault, else the second."""
-    faulty = one.excess > 1
-    return Comparison(*[np.where(faulty, a, b) for a, b in zip(one, other, strict=True)])
