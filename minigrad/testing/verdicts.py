@@ -51,7 +51,7 @@ class Judge:
                 found += self.judge(self.jacobian.compare(vs, rows, half), vs, rows, half)
             if found:
                 return found
-        found += [self.at_kink(v, u, beside) for v in bent]
+        found += [self.at_kink(as_unit(v), u, beside) for v in bent]
         return found or [by_itself]  # which was right when it was looked at again, and so is wrong all the more
 
     def unexcused(self, u: Vector) -> Vector:
@@ -135,8 +135,8 @@ def is_wrong(v: Vector, u: Vector, both: Comparison, i: int) -> Verdict:
 
 
 def nonzero(vs: Any) -> Any:
-    """The rows that are not zero, those that weigh one element alone as unit vectors."""
-    return np.stack([as_unit(v) for v in vs])[vs.any(axis=1)]
+    """The rows that are not zero."""
+    return vs[vs.any(axis=1)]
 
 
 def is_unit(w: Vector) -> bool:
