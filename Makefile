@@ -18,7 +18,8 @@ soak: .venv/.stamp-dev  ## a thousand new examples of every op: about an hour
 	OMP_NUM_THREADS=1 $(PY) tests/soak.py
 
 mutants: .venv/.stamp-dev .venv/.stamp-bench  ## break every gradient on purpose; each must be noticed: three minutes
-	OMP_NUM_THREADS=1 $(PY) -m benchmarks.mutants
+	OMP_NUM_THREADS=1 $(PY) -m tests.minigrad.testing.mutants
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.checkers
 
 crash: .venv/.stamp-dev  ## kill training runs 200 times; each must end in the same bits: four minutes
 	OMP_NUM_THREADS=1 $(PY) -m tests.demos.crash

@@ -13,12 +13,11 @@ from typing import Any
 
 from minigrad.backend import DeviceError, backend_for
 
-from .report import ROWS, SWEEPS, Runs, between, marks, table
+from .report import ROWS, SWEEPS, Runs, keep, table
 from .turns import installed, machine, take_turns
 from .workloads import Workload
 
 HERE = Path(__file__).parent
-BEGIN, END = marks("make bench")
 
 Results = dict[str, Any]  # "conditions": a line, "runs": Runs
 
@@ -83,8 +82,7 @@ def main() -> None:
             path.write_text(json.dumps({"conditions": conditions(runs), "runs": runs}, indent=1) + "\n")
         if path.exists():  # from this run, or kept from a machine that had the device
             results[device] = json.loads(path.read_text())
-    readme = HERE / "README.md"
-    readme.write_text(between(BEGIN, readme.read_text(encoding="utf-8"), written(results), END), encoding="utf-8")
+    keep("make bench", written(results), HERE)
     print(written(results))
 
 

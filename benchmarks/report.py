@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Protocol
 
 from .turns import Figures, ratio
@@ -15,15 +16,12 @@ Shown = Callable[[float], str]
 HEAD = ("work", "minigrad", "PyTorch", "ratio (quartiles)", "goal (least)")
 
 
-def marks(command: str) -> tuple[str, str]:
-    """What stands in a file before and after the table of a command."""
-    return f"<!-- the table of `{command}`: begin -->", f"<!-- the table of `{command}`: end -->"
-
-
-def between(begin: str, text: str, content: str, end: str) -> str:
-    """A text with what stands between two marks replaced."""
-    before, rest = text.split(begin)
-    return f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}"
+def keep(command: str, content: str, folder: Path = Path(__file__).parent) -> None:
+    """Put what a command found between its two marks in README.md."""
+    begin, end = f"<!-- the table of `{command}`: begin -->", f"<!-- the table of `{command}`: end -->"
+    readme = folder / "README.md"
+    before, rest = readme.read_text(encoding="utf-8").split(begin)
+    readme.write_text(f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 def milliseconds(seconds: float) -> str:

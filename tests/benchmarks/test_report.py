@@ -110,10 +110,13 @@ def test_a_plot_for_each_size_and_one_for_memory(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in plots.draw(all_figures(), tmp_path / "plots")] == before
 
 
+BEGIN, END = "<!-- the table of `make bench`: begin -->", "<!-- the table of `make bench`: end -->"
+
+
 @pytest.fixture
 def program_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[str, int]]]:
     """The program, with a folder of its own and figures that cost nothing; gives what it asked for."""
-    (tmp_path / "README.md").write_text(f"Before\n{program.BEGIN}\nold\n{program.END}\nAfter\n", encoding="utf-8")
+    (tmp_path / "README.md").write_text(f"Before\n{BEGIN}\nold\n{END}\nAfter\n", encoding="utf-8")
     asked: list[tuple[str, int]] = []
 
     def take_turns(module: str, contestants: list[str], rounds: int, name: str, *, one_thread: bool) -> Any:
