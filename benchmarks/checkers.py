@@ -1,13 +1,19 @@
-"""The same wrong gradients before the gradient checkers of several libraries, each with its defaults.
+"""The same wrong gradients before the gradient checkers of several libraries; the table goes into benchmarks/README.md.
+
+    python -m benchmarks.checkers
+
+Each has its default tolerances, and checks first order, backward.
 
 A case is an operation and its gradient, written once for all: `xp` is the library's NumPy-like namespace.
 """
 
-import contextlib
+import importlib.metadata
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from .report import keep
 
 Gradient = Callable[..., Any]  # of (xp, g, *operands): the gradient of each operand
 
@@ -240,15 +246,6 @@ def outcome(checker: Callable[[Case], None], case: Case) -> str:
     return "passes"
 
 
-def measure() -> dict[str, dict[str, str]]:
-    """What every checker says of every case; those that are not installed are left out."""
-    found: dict[str, dict[str, str]] = {}
-    for name, checker in CHECKERS.items():
-        with contextlib.suppress(ImportError):
-            found[name] = {case.title: outcome(checker, case) for case in cases()}
-    return found
-
-
 def table(found: dict[str, dict[str, str]]) -> str:
     """A row for each case, a column for each checker."""
     lines = ["| gradient | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
@@ -257,8 +254,16 @@ def table(found: dict[str, dict[str, str]]) -> str:
         says = {"fails": "**false alarm**" if right else "caught", "passes": "passes" if right else "**missed**"}
         cells = [says.get(column[case.title], column[case.title]) for column in found.values()]
         lines.append(f"| {case.title} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "jax", "autograd"))
+    return "\n".join([*lines, "", f"{versions}; — : its arrays can't be written to."])
+
+
+def main() -> None:
+    """Print the table and keep it."""
+    found = {name: {case.title: outcome(checker, case) for case in cases()} for name, checker in CHECKERS.items()}
+    print(table(found))
+    keep("python -m benchmarks.checkers", table(found))
 
 
 if __name__ == "__main__":
-    print(table(measure()))
+    main()

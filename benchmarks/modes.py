@@ -1,4 +1,4 @@
-"""What the debugging modes cost: a step under each, over a step without.
+"""What the debugging modes cost: a step under each, over a step without; the table goes into benchmarks/README.md.
 
     python -m benchmarks.modes
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import minigrad as mg
 
+from .report import keep
 from .turns import machine
 from .workloads import Chain, Training, Workload
 
@@ -44,12 +45,14 @@ def costs(work: Workload) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print the table."""
-    print(f"{'a step':<40}{'guard':>8}{'detect_anomaly':>16}")
+    """Print the table and keep it."""
+    lines = ["| a step of | guard | detect_anomaly |", "|---|---|---|"]
     for work in WORKS:
         found = costs(work)
-        print(f"{work.name:<40}{found['guard']:>7.2f}x{found['detect_anomaly']:>15.2f}x")
-    print(machine())
+        lines.append(f"| {work.name} | {found['guard']:.2f}x | {found['detect_anomaly']:.2f}x |")
+    table = "\n".join([*lines, "", f"Measured on {machine()}."])
+    print(table)
+    keep("python -m benchmarks.modes", table)
 
 
 if __name__ == "__main__":

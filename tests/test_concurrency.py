@@ -95,6 +95,8 @@ MODES = {
     "no_grad": (mg.no_grad, graph.recording),
     "scope": (lambda: mg.scope("inside"), graph.current_scope),
     "unrolled": (mg.unrolled, graph.unrolling),
+    "guard": (mg.guard, graph.recording),
+    "detect_anomaly": (mg.detect_anomaly, graph.recording),
 }
 
 

@@ -25,6 +25,12 @@ SOURCES = sorted(path.stem for path in Path(kernels.__file__).parent.glob("*.cu"
 FLOAT, DOUBLE = kernels.REALS
 
 
+@pytest.mark.parametrize("name", SOURCES)
+def test_no_source_adds_by_atomics(name: str) -> None:
+    """Their order, and so the last bits of a sum, would change from run to run."""
+    assert not re.search(r"\batomic\w*\s*\(", (Path(kernels.__file__).parent / f"{name}.cu").read_text())
+
+
 # ---- NVRTC, CUDA's compiler, which needs no device
 
 

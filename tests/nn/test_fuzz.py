@@ -8,6 +8,8 @@ from tests.nn import fuzz
 def test_a_damaged_file_is_refused_or_right(tmp_path: Path) -> None:
     counts = fuzz.fuzz(range(2000), seed=1, path=tmp_path / "a")
     assert {came for _, came in counts} == {"refused", "right"}
+    agree = sum(counts[damage.__name__, "right"] for damage in fuzz.WITH_INTENT)
+    assert agree > 100, "or the digests of edits with intent don't fit, and nothing but that is tested"
     assert {damage for damage, _ in counts} == {damage.__name__ for damage in (*fuzz.AT_RANDOM, *fuzz.WITH_INTENT)}
 
 

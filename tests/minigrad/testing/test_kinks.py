@@ -84,6 +84,12 @@ def test_a_bug_beside_a_kink_is_a_bug_in_small_too() -> None:
     ]
 
 
+def test_kinks_are_not_counted_among_the_wrong_ones() -> None:
+    f = relu_with(lambda g, x: g * (x > 0) * 1.001)
+    with pytest.raises(GradientError, match=r"^order 1: 6 of 64 derivatives differ"):
+        check_grads(f, np.array([0.0, 0.0, 1, 2, 3, 4, 5, 6]), order=1)
+
+
 def test_outside_of_both_slopes_a_gradient_is_wrong_at_a_kink_too() -> None:
     f = relu_with(lambda g, x: g * np.where(x == 0, 1.5, x > 0))
     with pytest.raises(GradientError, match=r"expected 0 to 1, the slopes at a kink, got 1\.5"):

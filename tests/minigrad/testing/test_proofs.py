@@ -104,6 +104,8 @@ def test_nothing_to_call_with_is_refused() -> None:
     for linear in nn.Linear, nn.Linear(2, 1):
         with pytest.raises(TypeError, match=expected):
             gradient_test(linear)
+    with pytest.raises(TypeError, match="expected what to call LSTM with, got nothing"):
+        gradient_test(nn.LSTM(1, 2))  # only of a class is it known what it may be called with
 
 
 # ---- classes
