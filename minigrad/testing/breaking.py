@@ -104,7 +104,12 @@ def in_one_buffer(gradient: Gradient) -> Any:
     value = array_of(gradient.value)
     if not is_array(value):  # NumPy's scalars have no memory to share
         return gradient.value
-    buffer = gradient.buffers.setdefault((value.shape, value.dtype, type(value)), value.copy())
+    key = value.shape, value.dtype, type(value)
+    if key not in gradient.buffers and is_writeable(value):
+        gradient.buffers[key] = value
+    buffer = gradient.buffers.setdefault(key, value.copy())
+    if buffer is value or same(buffer, value):  # nothing is overwritten yet
+        return gradient.value
     backend_of(value).xp.copyto(buffer, value)
     return Tensor(buffer, gradient.value.node) if isinstance(gradient.value, Tensor) else buffer
 
@@ -222,7 +227,7 @@ def why_left_out(mutant: Mutant) -> str:
     """Why a mutant would compute the same as the op itself; "" for one that doesn't."""
     if mutant.kind == "not summed" and mutant.op not in SUMMED:
         return "no operand is broadcast, or the formula sums by itself"
-    if mutant.op == "sign" and mutant.kind not in ("upstream", "aliased"):
+    if mutant.op == "sign" and mutant.kind not in ("upstream", "nan"):
         return "the gradient is zero everywhere"
     return ""
 

@@ -1,11 +1,11 @@
 """Along which directions a gradient is compared: all unit vectors, or where these are too many, a few for all."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .comparison import Comparison, Jacobian
+from .comparison import Jacobian
 from .differences import Vector
 from .findings import GradientError, NonDifferentiable
 from .functions import Function, signed
@@ -29,21 +29,15 @@ def check_values(function: Function, gradient: Function, modes: Sequence[str], r
     rows = jacobian.rows(vs)
     directions = np.eye(n) if full else probes(np.abs(rows[0]), rng)
     judge = Judge(jacobian)
-    count = 0
     wrong: list[Verdict] = []
     excused: list[Verdict] = []
-    pairs: Iterable[tuple[Vector, Comparison]]
-    pairs = ((u, jacobian.compare(vs, rows, u)) for u in map(judge.unexcused, directions))  # each when its turn comes
-    if full:
-        pairs = sorted(pairs, key=lambda pair: -pair[1].worst)
-        count = sum(int((both.excess > 1).sum()) for _, both in pairs)
-    for u, both in pairs:
-        for verdict in judge.judge(both, vs, rows, u):
+    for u in map(judge.unexcused, directions):
+        for verdict in judge.judge(jacobian.compare(vs, rows, u), vs, rows, u):
             (wrong if verdict.mode else excused).append(verdict)
         if wrong and not full:
             break
     if wrong:
-        raise GradientError(differ(function, wrong, count - len(excused) if full else None))
+        raise GradientError(differ(function, wrong, len(wrong) if full else None))
     if excused:
         raise NonDifferentiable("\n".join(["there is no derivative here", *listing(function, excused)]))
 
