@@ -6,11 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .complex_step import NotAnalytic, check_analytic, complex_derivative
+from .complex_step import NotAnalytic, check_analytic, complex_derivative, known_by_complex_step
 from .differences import EPSILON, FIRST_STEP, SAFETY, Derivative, Vector, derivative_along
-from .functions import TINY, Function
+from .functions import NEARBY, TINY, Function
 
 MODES = ("differences", "complex")
+BELIEF = 1e3  # so many estimated errors complex steps may be off: of what is not analytic they know nothing at all
+UNKNOWN = 1e100
+FACTORS = np.linspace(1.1, 1.7, NEARBY)  # a multiple is rounded anew
 
 
 class Comparison(NamedTuple):
@@ -72,20 +75,28 @@ class Jacobian:
         known = None
         for mode in self.modes:
             if mode == "complex":
-                fine = complex_derivative(f.value, f.x, step)
+                fine = known_by_complex_step(f, step)
                 known = fine if known is None else sharpened(known, fine)
             else:
                 known = derivative_along(f.value, f.x, step, f.noise)
             found = self.against(known, vs, rows, step, mode)
+            if mode == "differences" and (found.excess > 1).any():
+                surer = derivative_along(f.value, f.x, step, f.noise, thorough=True)
+                known = Derivative(*[np.where(np.isnan(surer.value), *each) for each in zip(known, surer, strict=True)])
+                found = self.against(known, vs, rows, step, mode)
             if (found.excess > 1).any():
                 break
         return found
 
-    def moved(self, v: Vector, row: Vector) -> Vector:
-        """How far v J moves where the argument moves by no more than rounding."""
-        points = [np.concatenate([x, v]) for x in self.function.nearby(4 * EPSILON)]
+    def moved(self, v: Vector, row: Vector, step: Vector) -> float:
+        """How far rounding moves v J u, by both ways: at points that are nearly the same, for multiples of v and u."""
+        f, g = self.function, self.gradient
+        rows, alongs = [], []
+        for x, factor in zip(f.nearby(4 * EPSILON), FACTORS, strict=True):
+            rows.append(g.value(np.concatenate([x, factor * v])) / factor)
+            alongs.append(complex_derivative(f.value, x, factor * step) / factor)
         with np.errstate(invalid="ignore"):
-            return np.asarray(np.abs(np.stack([self.gradient.value(point) for point in points]) - row).max(axis=0))
+            return float(np.abs(rows - row).max(axis=0) @ np.abs(step) + np.ptp(alongs, axis=0) @ np.abs(v))
 
     def against(self, known: Derivative, vs: Any, rows: Any, step: Vector, mode: str) -> Comparison:
         """v J u by rows, and by a derivative along u that is known."""
@@ -102,14 +113,14 @@ class Jacobian:
             allowed += SAFETY * (noise @ np.abs(step))
             if mode == "complex":  # as far as it is; differences have passed it already
                 for i in np.flatnonzero(apart > allowed):
-                    allowed[i] += SAFETY * (self.moved(vs[i], rows[i]) @ np.abs(step))
+                    allowed[i] += SAFETY * self.moved(vs[i], rows[i], step)
         excess = np.where(np.isnan(apart), np.inf, apart / np.maximum(allowed, TINY))
         unit = max(np.abs(step).max(), TINY)  # of no direction at all
         return Comparison(expected / unit, got / unit, excess, mode)
 
 
 def sharpened(coarse: Derivative, fine: Derivative) -> Derivative:
-    """A finer derivative where a coarser one agrees with it, and that one elsewhere."""
+    """A finer derivative where a coarser one agrees with it; elsewhere nothing more is to be known."""
     with np.errstate(invalid="ignore"):
-        agree = np.abs(fine.value - coarse.value) <= SAFETY * coarse.error + fine.error
-    return Derivative(*[np.where(agree, a, b) for a, b in zip(fine, coarse, strict=True)])
+        agree = np.abs(fine.value - coarse.value) <= BELIEF * coarse.error + fine.error
+    return Derivative(np.where(agree, fine.value, 0.0), np.where(agree, fine.error, UNKNOWN))

@@ -58,24 +58,27 @@ def measure_noise(f: Map, x: Vector, u: Vector, distances: Sequence[float] = NEA
     return noise
 
 
-def derivative_along(f: Map, x: Vector, u: Vector, noise: Vector) -> Derivative:
+def derivative_along(f: Map, x: Vector, u: Vector, noise: Vector, thorough: bool = False) -> Derivative:
     """The derivative of f at x along u, by differences over steps that shrink until they agree.
 
     Args:
         noise: how far rounding moves each output, (m,).
+        thorough: go on to the shortest step, and take the best of all; and believe in agreement, which may be
+            chance where a kink is near, only when it comes twice.
     """
     value, error = np.full_like(noise, np.nan), np.full_like(noise, np.inf)
-    slope = limit = value
-    for k in range(STEPS):
+    slope = limit = change = value
+    for k in range(-thorough, STEPS):  # to agree twice it takes a step more
         h = FIRST_STEP / SHRINK**k
         with np.errstate(invalid="ignore", over="ignore"):
             last_slope, slope = slope, (f(x + h * u) - f(x - h * u)) / (2 * h)
             last_limit, limit = limit, slope + (slope - last_slope) / (SHRINK**2 - 1)  # Richardson's
-            change = np.abs(limit - last_limit)
+            last_change, change = change, np.abs(limit - last_limit)
+            doubt = change + last_change / SHRINK if thorough else change
             rounding = (noise + EPSILON * np.abs(slope)) / h
-            settled = (change <= 1e-6 * np.abs(limit)) | (change <= 4 * rounding + EPSILON / h)
-        better = settled & (change + rounding < error)
-        value, error = np.where(better, limit, value), np.where(better, change + rounding, error)
-        if np.isfinite(error).all():
+            settled = (doubt <= 1e-6 * np.abs(limit)) | (doubt <= 4 * rounding + EPSILON / h)
+        better = settled & (doubt + rounding < error)
+        value, error = np.where(better, limit, value), np.where(better, doubt + rounding, error)
+        if np.isfinite(error).all() and not thorough:
             break
     return Derivative(value, error)

@@ -99,6 +99,12 @@ class Function:
         """The largest rounding in f(x), relative to the largest element."""
         return float(self.noise.max(initial=0.0) / max(np.abs(self.y).max(initial=0.0), TINY))
 
+    @property
+    def size(self) -> float:
+        """The largest result. For a gradient what it is the gradient of counts too: 1 - tanh^2 is rounded as 1 is."""
+        own = float(np.abs(self.y).max(initial=0.0))
+        return max(own, self.gradient_of.size) if self.gradient_of else own
+
     def value(self, x: Vector) -> Vector:
         """f(x), of complex numbers for complex x; nothing is recorded."""
         with np.errstate(all="ignore"):  # a step may leave the domain; the next is shorter
