@@ -19,7 +19,7 @@ from .precision import check_precision
 from .probing import check_values
 from .purity import check_purity, same_bits
 
-__all__ = ["GradientError", "NonDifferentiable", "check_grads", "prove"]
+__all__ = ["GradientError", "NonDifferentiable", "check_grads"]
 
 
 def check_grads(f: Callable[..., Any], *args: Any, order: int = 2, modes: Sequence[str] = MODES) -> None:

@@ -232,6 +232,8 @@ def test_other_programs_read_the_arrays_of_every_file(saved: Path) -> None:
 
 
 def test_a_dtype_that_numpy_has_not_is_named(tmp_path: Path) -> None:
+    if "ml_dtypes" in sys.modules:
+        pytest.skip("another library brought NumPy the dtype")
     header = b'{"a":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
     (tmp_path / "a").write_bytes(len(header).to_bytes(8, "little") + header + bytes(2))
     with pytest.raises(nn.CheckpointError, match=r"bfloat16.*save its arrays as F32"):

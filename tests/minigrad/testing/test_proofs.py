@@ -141,7 +141,9 @@ def test_a_recurrent_class_needs_no_arguments() -> None:
     with pytest.raises(GradientError) as failure:
         gradient_test(OwnLayer, init=dict(cut=True), examples=5)()
     assert "/ d U[0, 0]: expected" in str(failure.value)
-    assert case_of(failure) == ["module = OwnLayer(input_size=1, hidden_size=1, cut=True)", "module(x, state)"]
+    made, called = case_of(failure)
+    assert made == "module = OwnLayer(input_size=1, hidden_size=1, cut=True)"
+    assert called in ("module(x)", "module(x, state)")  # two steps, or one with a state before
     with pytest.raises(
         GradientError, match=r"d outputs\[1\]\[0, 0, 0\] \(h of layer 0, sequence 0, unit 0\)"
     ) as failure:
