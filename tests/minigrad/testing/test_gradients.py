@@ -70,6 +70,13 @@ def test_any_one_element_of_ten_thousand_is_found_and_named(k: int) -> None:
         check_grads(lambda x: f(x).sum(), LARGE)
 
 
+def test_a_small_element_is_not_drowned_by_large_ones() -> None:
+    scale = np.where(np.arange(1000) % 2, 1.0, 1e-9)
+    f = tanh_with(lambda g, x: g * scale * all_but(500, x.shape) * (1 - mg.tanh(x) ** 2), scale)
+    with pytest.raises(GradientError, match=r"d output\[500\] / d args\[0\]\[500\]: expected .*e-10, got 0\n"):
+        check_grads(f, np.linspace(-1, 1, 1000), order=1, modes=("differences",))
+
+
 def test_a_missing_sum_over_broadcast_axes_is_caught() -> None:
     def a_bias(xp: Any, x: Any, b: Any) -> Any:
         return x + b
@@ -165,6 +172,12 @@ RIGHT: dict[str, tuple[Callable[..., Any], Callable[[np.random.Generator], tuple
 def test_a_right_gradient_passes(name: str, seed: int) -> None:
     f, points = RIGHT[name]
     check_grads(f, *points(np.random.default_rng(seed)))
+
+
+@pytest.mark.parametrize("seed", [5, 31])
+def test_differences_that_agree_by_chance_near_kinks_are_no_false_alarm(seed: int) -> None:
+    x = 0.1 * np.random.default_rng(seed).normal(size=(20, 25))
+    check_grads(lambda x: mg.relu(x) @ mg.relu(x).T @ x, x, order=1)
 
 
 # ---- arguments and messages

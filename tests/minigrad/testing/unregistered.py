@@ -19,7 +19,7 @@ def op_apart(forward: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     return function
 
 
-def tanh_with(gradient: Callable[..., Any], scale: float = 1.0) -> Callable[..., Any]:
+def tanh_with(gradient: Callable[..., Any], scale: Any = 1.0) -> Callable[..., Any]:
     """An op that computes scale * tanh(x), and its gradient by a formula of (g, x, out)."""
 
     def a_tanh(xp: Any, x: Any) -> Any:
