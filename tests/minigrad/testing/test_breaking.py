@@ -55,7 +55,7 @@ def test_a_gate_is_broken_by_its_rows_and_told_by_its_name() -> None:
     flipped[2:4] *= -1  # i, f, g, o: two rows for each
     np.testing.assert_array_equal(broken.numpy(), flipped)
     with pytest.raises(GradientError, match=r"gate f, unit 0"), break_gradient("lstm.forget", "sign"):
-        gradient_test(nn.LSTM, init=dict(num_layers=1, bidirectional=False), order=1)()
+        gradient_test(nn.LSTM, (2, 1, 1), init=dict(input_size=1, hidden_size=1), order=1, examples=1)()
 
 
 def test_second_derivatives_are_broken_too() -> None:

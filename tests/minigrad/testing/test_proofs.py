@@ -273,7 +273,7 @@ def page() -> Iterator[dict[str, Any]]:
     del OPS["cube"], functions["cube"]
 
 
-@pytest.mark.parametrize("name", re.findall(r"\b(test_\w+)(?: =|\()", EXAMPLES))
+@pytest.mark.parametrize("name", sorted({*re.findall(r"\b(test_\w+)(?: =|\()", EXAMPLES)}))
 def test_what_the_page_tests_passes_or_fails_as_it_shows(page: dict[str, Any], name: str) -> None:
     if name != "test_forgetful":
         page[name]()
