@@ -180,6 +180,16 @@ def test_differences_that_agree_by_chance_near_kinks_are_no_false_alarm(seed: in
     check_grads(lambda x: mg.relu(x) @ mg.relu(x).T @ x, x, order=1)
 
 
+def test_the_rounding_of_a_saturated_gate_is_no_false_alarm() -> None:
+    """The gradient of a GRU's biases is 5e-5 here; what it is summed up from is rounded as 1 is."""
+    x = mg.tensor([[[-1.12862363], [2.57958031]]], dtype="float64")
+    h = mg.tensor([[-2.54503149], [1.16317244]], dtype="float64")
+    W = mg.tensor([[0.28778424], [-2.00401183], [1.7041921]], dtype="float64")
+    U = mg.tensor([[-0.58760396], [-2.87940003], [0.8288039]], dtype="float64")
+    b = np.array([-1.6696432877175198, 2.0385606447817963, -0.25323542271888755])
+    check_grads(lambda b: mg.gru(x, h, W, U, b), b)
+
+
 # ---- arguments and messages
 
 
