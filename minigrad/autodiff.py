@@ -13,7 +13,7 @@ from typing import Any
 from .adding import add_at
 from .backend import backend_of
 from .creation import as_tensor
-from .graph import RECORDED, WATCHED, GraphError, Node, Tensor, recording, refuse_stale, within, written
+from .graph import RECORDED, WATCHED, GraphError, Node, Tensor, output_node, recording, refuse_stale, within, written
 from .guarding import refuse_changed
 from .registry import Op, Part, Rule
 from .watching import visiting, watchers
@@ -180,7 +180,7 @@ def fill_in(parts: list[Any], node: Node) -> list[Any]:
 
 
 def saved_tensors(node: Node, op: Op) -> tuple[Any, ...]:
-    """What a node saved, back in its graph: each operand at its parent, `out` at the node itself."""
+    """What a node saved, back in its graph: each operand at its parent, `out` at the node itself or at its outputs."""
     *arrays, out = node.saved or (None,)
     operands = [
         Tensor(array, parent if parent.varies else None) if isinstance(parent, Node) and array is not None else array
@@ -188,12 +188,8 @@ def saved_tensors(node: Node, op: Op) -> tuple[Any, ...]:
     ]
     if type(out) is not list:
         return (*operands, None if out is None else Tensor(out, node))
-    if any(o.dtype.kind in "fc" for o in out):
-        raise GraphError(
-            f"{op.name}: its gradient reads several results, and so can't be differentiated; "
-            "let the formula compute them again from the operands"
-        )
-    return (*operands, out)  # places and the like
+    several = [Tensor(o, output_node(node, i, o)) if o.dtype.kind in "fc" else o for i, o in enumerate(out)]
+    return (*operands, several)  # an integer output, the place of a maximum, say, is a constant
 
 
 def gradients_in_steps(node: Node, op: Op, g: Any, create_graph: bool = True) -> list[Any]:

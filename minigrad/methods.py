@@ -418,3 +418,32 @@ class TensorMethods:
 
     def cross_entropy(self, target: Any, *, axis: int = -1) -> "Tensor":
         return functions["cross_entropy"](self, target, axis=axis)
+
+    # ---- images
+
+    def conv2d(self, weight: Any, bias: Any = None, **options: Any) -> "Tensor":
+        return functions["conv2d"](self, weight, bias, **options)
+
+    def conv_transpose2d(self, weight: Any, bias: Any = None, **options: Any) -> "Tensor":
+        return functions["conv_transpose2d"](self, weight, bias, **options)
+
+    def conv2d_weight(self, y: Any, kernel: Any, **options: Any) -> "Tensor":
+        return functions["conv2d_weight"](self, y, kernel, **options)
+
+    def max_pool2d(self, kernel: Any, **options: Any) -> "tuple[Tensor, Tensor]":
+        return cast("tuple[Tensor, Tensor]", functions["max_pool2d"](self, kernel, **options))
+
+    def max_unpool2d(self, indices: Any, size: Any) -> "Tensor":
+        return functions["max_unpool2d"](self, indices, size)
+
+    def avg_pool2d(self, kernel: Any, **options: Any) -> "Tensor":
+        return functions["avg_pool2d"](self, kernel, **options)
+
+    def avg_unpool2d(self, size: Any, kernel: Any, **options: Any) -> "Tensor":
+        return functions["avg_unpool2d"](self, size, kernel, **options)
+
+    def affine_grid(self, size: Any, *, align_corners: bool = False) -> "Tensor":
+        return functions["affine_grid"](self, size, align_corners=align_corners)
+
+    def grid_sample(self, grid: Any, **options: Any) -> "Tensor":
+        return functions["grid_sample"](self, grid, **options)

@@ -12,9 +12,11 @@ from __future__ import annotations
 import contextlib
 import operator
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from minigrad.backend import Backend, owner, register
 
@@ -199,6 +201,7 @@ class StrictNamespace:
     """`xp`: NumPy's names, for strict arrays."""
 
     ndarray = StrictArray
+    lib = SimpleNamespace(stride_tricks=SimpleNamespace(as_strided=lambda x, *args: call(as_strided, (x, *args), {})))
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(np, name)

@@ -7,10 +7,12 @@ forward function itself sees arrays only.
 from typing import TYPE_CHECKING
 
 from ..methods import functions
+from .convolution import *
 from .devices import *
 from .elementwise import *
 from .indexing import *
 from .losses import *
+from .pooling import *
 from .products import *
 from .recurrent import *
 from .reductions import *

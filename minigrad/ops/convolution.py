@@ -1,0 +1,404 @@
+"""Convolutions over two axes, as products of matrices.
+
+    x (N, C, H, W), weight (F, C / G, K_h, K_w) -> y (N, F, H', W'),    G groups of channels
+
+The windows of x become the rows of a matrix, a few images at a time, so that they stay in the cache, and one product
+with the weights gives all that these images become. In memory a result has its channels last, (N, H', W', F): windows
+are then copied in long runs, the product writes where it should, and elementwise ops, which keep the layout of what
+they get, hand it on to the next convolution as it wants it.
+
+A convolution is linear in x and in its weights. What takes a gradient back to x is `conv_transpose2d`, what takes it
+back to the weights `conv2d_weight`; the gradients of each of the three are the other two.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..backend import Array
+from ..graph import Tensor
+from ..registry import op
+from .indexing import getitem
+from .reductions import sum
+from .windows import Pair, at, count, grown, pair, reach, windows_of
+
+BLOCK = 2**20  # bytes of windows at a time: they stay in a core's second-level cache
+GPU_BLOCK = 2**28  # enough to keep a GPU busy
+
+
+# ---- the products
+
+
+def _images_at_once(xp: Any, N: int, size: int) -> Iterator[slice]:
+    """N images, some at a time; `size` is the bytes of the windows of one."""
+    step = max(1, (BLOCK if xp is np else GPU_BLOCK) // max(1, size))
+    return (slice(start, min(start + step, N)) for start in range(0, N, step))
+
+
+def _channels_last(x: Array, G: int) -> Array:
+    """(N, C, H, W) as (N, H, W, G, C / G), a view where the memory allows it."""
+    N, C, H, W = x.shape
+    return x.transpose(0, 2, 3, 1).reshape(N, H, W, G, C // G)
+
+
+def _channels_second(x: Array) -> Array:
+    """(N, H, W, G, C / G) as (N, C, H, W), a view."""
+    N, H, W, G, C = x.shape
+    return x.reshape(N, H, W, G * C).transpose(0, 3, 1, 2)
+
+
+def _rows(x: Array, images: slice) -> Array:
+    """Some images of (N, H, W, G, C / G) as matrices, (G, rows, C / G), a view."""
+    some = x[images]
+    return some.reshape(math.prod(some.shape[:3]), *some.shape[3:]).swapaxes(0, 1)
+
+
+def _matrices(xp: Any, weight: Array, G: int) -> Array:
+    """(F, C / G, K_h, K_w) as (G, K, F / G), each column in the order of a row of windows."""
+    F, C, *kernel = weight.shape
+    parts = weight.reshape(G, F // G, C, *kernel).transpose(0, 3, 4, 2, 1)
+    return xp.ascontiguousarray(parts).reshape(G, math.prod(kernel) * C, F // G)
+
+
+def _blocks(xp: Any, windows: Array, dtype: Any) -> Iterator[tuple[slice, Array]]:
+    """Some images at a time, their windows (G, N, H', W', K_h, K_w, C / G) as matrices (G, rows, K)."""
+    G, N, *of_image = windows.shape
+    rows, K = math.prod(of_image[:2]), math.prod(of_image[2:])
+    buffer = None
+    for images in _images_at_once(xp, N, G * rows * K * np.dtype(dtype).itemsize):
+        some = windows[:, images]
+        if buffer is None or buffer.shape != some.shape:
+            buffer = xp.empty(some.shape, dtype)
+        buffer[...] = some
+        yield images, buffer.reshape(G, some.shape[1] * rows, K)
+
+
+def _convolve(xp: Any, windows: Array, weight: Array) -> Array:
+    """Windows (G, N, H', W', K_h, K_w, C / G) times weights (F, C / G, K_h, K_w): (N, H', W', G, F / G)."""
+    G, N, H, W = windows.shape[:4]
+    matrices, dtype = _matrices(xp, weight, G), np.result_type(windows.dtype, weight.dtype)
+    y = xp.empty((N, H, W, G, matrices.shape[2]), dtype)
+    for images, block in _blocks(xp, windows, dtype):
+        xp.matmul(block, matrices, out=_rows(y, images))
+    return y
+
+
+def _spread(xp: Any, y: Array, weight: Array, stride: Pair, dilation: Pair, size: Pair) -> Array:
+    """The transpose of `_convolve` and `windows_of`: y (N, H', W', G, F / G) back to (N, *size, G, C / G)."""
+    _, C, *kernel = weight.shape
+    N, *out, G, _ = y.shape
+    matrices, dtype = _matrices(xp, weight, G).swapaxes(1, 2), np.result_type(y.dtype, weight.dtype)  # (G, F / G, K)
+    x = xp.zeros((N, *size, G, C), dtype)
+    for images in _images_at_once(xp, N, math.prod(out) * G * matrices.shape[2] * dtype.itemsize):
+        part = x[images]
+        block = xp.matmul(_rows(y, images), matrices).reshape(G, len(part), *out, *kernel, C)
+        for i, j in itertools.product(*map(range, kernel)):
+            rows, columns = at(i, out[0], stride[0], dilation[0]), at(j, out[1], stride[1], dilation[1])
+            part[:, rows, columns] += xp.moveaxis(block[..., i, j, :], 0, 3)
+    return x
+
+
+def _convolve_back(xp: Any, y: Array, weight: Array, stride: Pair, padding: Pair, dilation: Pair, size: Pair) -> Array:
+    """The transpose of a convolution: y (N, H', W', G, F / G) back to (N, *size, G, C / G)."""
+    F, C, *kernel = weight.shape
+    G, out = y.shape[3], y.shape[1:3]
+    if stride != (1, 1):
+        (p, q), (H, W) = padding, size
+        return _spread(xp, y, weight, stride, dilation, (H + 2 * p, W + 2 * q))[:, p : p + H, q : q + W]
+    # a convolution again, by the weights turned by half a circle: its products are as large, and nothing is added up
+    turned = weight.reshape(G, F // G, C, *kernel)[..., ::-1, ::-1].swapaxes(1, 2).reshape(G * C, F // G, *kernel)
+    spans = [reach(k, d) - 1 for k, d in zip(kernel, dilation, strict=True)]
+    before = spans[0] - padding[0], spans[1] - padding[1]
+    after = tuple(n + span - m - b for n, span, m, b in zip(size, spans, out, before, strict=True))
+    return _convolve(xp, windows_of(xp, grown(xp, y, before, after), kernel, (1, 1), dilation, size), turned)
+
+
+# ---- checks
+
+
+def _check(x: Array, weight: Array, bias: Any, channels: int, outputs: int, groups: int) -> None:
+    """Raise ValueError unless the shapes belong together."""
+    if x.ndim != 4 or weight.ndim != 4:
+        raise ValueError(f"expected x (N, C, H, W) and weight of 4 axes, got {x.ndim} and {weight.ndim} axes")
+    if groups < 1 or x.shape[1] % groups or weight.shape[0] % groups:
+        raise ValueError(f"expected groups to divide {x.shape[1]} channels and {weight.shape[0]}, got {groups}")
+    if x.shape[1] != channels:
+        raise ValueError(f"expected x to have {channels} channels, as weight has it, got {x.shape[1]}")
+    if bias is not None and getattr(bias, "shape", ()) != (outputs,):
+        raise ValueError(f"expected bias of shape {(outputs,)}, one for each channel of the result")
+
+
+def _pairs(stride: Any, padding: Any, dilation: Any) -> tuple[Pair, Pair, Pair]:
+    return pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1)
+
+
+def _transposed_size(out: Sequence[int], kernel: Sequence[int], stride: Any, padding: Any, dilation: Any) -> Pair:
+    """The least size of which a convolution makes `out`."""
+    both = zip(out, kernel, *_pairs(stride, padding, dilation), strict=True)
+    h, w = [(m - 1) * s - 2 * p + reach(k, d) for m, k, s, p, d in both]
+    return h, w
+
+
+# ---- gradients: each op's are the other two
+
+
+def _back_to(size: Sequence[int], y: Any, weight: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+    """y back through a convolution whose x had a size."""
+    least = _transposed_size(y.shape[2:], weight.shape[2:], stride, padding, dilation)
+    more = size[0] - least[0], size[1] - least[1]
+    return conv_transpose2d(
+        y, weight, stride=stride, padding=padding, output_padding=more, dilation=dilation, groups=groups
+    )
+
+
+def _first(size: Sequence[int], x: Any, weight: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+    """The first rows and columns of a convolution, as many as `size` says.
+
+    There may be more: a transposed convolution's result, with its `output_padding`, can hold more windows than it was
+    made of.
+    """
+    y = conv2d(x, weight, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return y if y.shape[2:] == tuple(size) else getitem(y, (..., slice(size[0]), slice(size[1])))
+
+
+def _weights(x: Any, y: Any, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+    return conv2d_weight(x, y, shape[2:], stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+# ---- what the property tests draw, and the definitions
+
+
+def _case(d: Any) -> tuple[Any, ...]:
+    """x, weight, bias or None, y of the shape of their convolution, and the options of a call."""
+    kernel, stride, padding, dilation = ((d.integer(low, high), d.integer(low, 2)) for low, high in _OPTIONS)
+    G = d.integer(1, 2)
+    sides = [max(1, reach(k, e) - 2 * p) + d.integer(0, 2) for k, p, e in zip(kernel, padding, dilation, strict=True)]
+    N, C, F = d.integer(1, 2), d.integer(1, 2), G * d.integer(1, 2)
+    out = count(sides, kernel, stride, padding, dilation)
+    options = dict(stride=stride, padding=padding, dilation=dilation, groups=G)
+    x, weight = d.array((N, G * C, *sides)), d.array((F, C, *kernel))
+    return x, weight, d.array((F,)) if d.boolean() else None, d.array((N, F, *out)), options
+
+
+_OPTIONS = (1, 3), (1, 3), (0, 1), (1, 2)  # kernel, stride, padding, dilation: from, to
+
+
+def _conv2d_case(d: Any) -> Any:
+    x, weight, bias, _, options = _case(d)
+    return d.call(x, weight, bias, **options)
+
+
+def _transposed_case(d: Any) -> Any:
+    _, weight, _, y, options = _case(d)
+    bias = d.array((weight.shape[1] * options["groups"],)) if d.boolean() else None
+    most = [max(s, e) - 1 for s, e in zip(options["stride"], options["dilation"], strict=True)]
+    return d.call(y, weight, bias, output_padding=tuple(d.integer(0, n) for n in most), **options)
+
+
+def _weight_case(d: Any) -> Any:
+    x, weight, _, y, options = _case(d)
+    return d.call(x, y, weight.shape[2:], **options)
+
+
+def _one_by_one(x: Any, y: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Iterator[Any]:
+    """Which x meets which y at which weight, one channel of one image at a time: (n, c of x, c in group, o, i, j)."""
+    C, F = x[1] // groups, y[1] // groups
+    for o, c in itertools.product(range(y[1]), range(C)):
+        for i, j, h, w in itertools.product(*map(range, (*kernel, *y[2:]))):
+            row = h * stride[0] + i * dilation[0] - padding[0]
+            column = w * stride[1] + j * dilation[1] - padding[1]
+            if 0 <= row < x[2] and 0 <= column < x[3]:
+                yield (slice(None), o // F * C + c, row, column), (slice(None), o, h, w), (o, c, i, j)
+
+
+def _conv2d_defined(x: Any, weight: Any, bias: Any, **options: Any) -> np.ndarray:
+    out = count(x.shape[2:], weight.shape[2:], options["stride"], options["padding"], options["dilation"])
+    y = np.zeros((len(x), len(weight), *out)) + (0 if bias is None else bias[:, None, None])
+    for at_x, at_y, at_weight in _one_by_one(x.shape, y.shape, weight.shape[2:], **options):
+        y[at_y] += x[at_x] * weight[at_weight]
+    return y
+
+
+def _transposed_defined(y: Any, weight: Any, bias: Any, output_padding: Any, **options: Any) -> np.ndarray:
+    least = _transposed_size(y.shape[2:], weight.shape[2:], options["stride"], options["padding"], options["dilation"])
+    size = [n + m for n, m in zip(least, output_padding, strict=True)]
+    x = np.zeros((len(y), weight.shape[1] * options["groups"], *size)) + (0 if bias is None else bias[:, None, None])
+    for at_x, at_y, at_weight in _one_by_one(x.shape, y.shape, weight.shape[2:], **options):
+        x[at_x] += y[at_y] * weight[at_weight]
+    return x
+
+
+def _weight_defined(x: Any, y: Any, kernel: Any, **options: Any) -> np.ndarray:
+    weight = np.zeros((y.shape[1], x.shape[1] // options["groups"], *kernel))
+    for at_x, at_y, at_weight in _one_by_one(x.shape, y.shape, kernel, **options):
+        weight[at_weight] += x[at_x] @ y[at_y]
+    return weight
+
+
+# ---- the ops
+
+
+@op(
+    x=lambda g, weight, x_shape, stride, padding, dilation, groups: _back_to(
+        x_shape[2:], g, weight, stride, padding, dilation, groups
+    ),
+    weight=lambda g, x, weight_shape, stride, padding, dilation, groups: _weights(
+        x, g, weight_shape, stride, padding, dilation, groups
+    ),
+    bias=lambda g: sum(g, axis=(0, 2, 3)),
+    cases=_conv2d_case,
+    reference=_conv2d_defined,
+)
+def conv2d(
+    xp: Any,
+    x: Array,
+    weight: Array,
+    bias: Array = None,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    """The sum of products of weights and each window of x; a bias for each channel of the result is added.
+
+        y[n, f, h, w] = bias[f] + sum over c, i, j of
+            weight[f, c, i, j] x[n, c, stride h + dilation i - padding, stride w + dilation j - padding]
+
+    Args:
+        x: images, (N, C, H, W).
+        weight: (F, C / groups, K_h, K_w); with groups, c runs over those of f's group alone.
+        bias: (F,), or None.
+        stride: from window to window. This and the next two: for both axes, or a pair.
+        padding: rows and columns of zeros on either side.
+        dilation: from place to place in a window.
+        groups: parts of the channels that do not see each other.
+
+    Returns:
+        y: (N, F, H', W'), with H' = (H + 2 padding - dilation (K_h - 1) - 1) // stride + 1.
+
+    Raises:
+        ValueError: shapes that don't belong together, or a window larger than the padded x.
+
+    >>> import minigrad as mg
+    >>> mg.conv2d(mg.tensor([[[[1.0, 2.0, 4.0]]]]), mg.tensor([[[[-1.0, 1.0]]]]))
+    Tensor([[[[1., 2.]]]], dtype=float32)
+    """
+    _check(x, weight, bias, weight.shape[1] * groups, weight.shape[0], groups)
+    stride, padding, dilation = _pairs(stride, padding, dilation)
+    kernel = weight.shape[2:]
+    out = count(x.shape[2:], kernel, stride, padding, dilation)
+    padded = grown(xp, _channels_last(x, groups), padding, padding)
+    y = _channels_second(_convolve(xp, windows_of(xp, padded, kernel, stride, dilation, out), weight))
+    return _plus(y, bias)
+
+
+@op(
+    x=lambda g, weight, x_shape, stride, padding, dilation, groups: _first(
+        x_shape[2:], g, weight, stride, padding, dilation, groups
+    ),
+    weight=lambda g, x, weight_shape, stride, padding, dilation, groups: _weights(
+        g, x, weight_shape, stride, padding, dilation, groups
+    ),
+    bias=lambda g: sum(g, axis=(0, 2, 3)),
+    cases=_transposed_case,
+    reference=_transposed_defined,
+)
+def conv_transpose2d(
+    xp: Any,
+    x: Array,
+    weight: Array,
+    bias: Array = None,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
+    """Each element of x times the weights, added up where a convolution would have read them: its transpose.
+
+    Args:
+        x: (N, C, H, W).
+        weight: (C, F / groups, K_h, K_w), as of a convolution that goes the other way.
+        bias: (F,), or None.
+        stride, padding, dilation, groups: of that convolution.
+        output_padding: rows and columns more, behind: a convolution makes one shape of several.
+
+    Returns:
+        y: (N, F, H', W'), with H' = stride (H - 1) - 2 padding + dilation (K_h - 1) + 1 + output_padding.
+
+    Raises:
+        ValueError: shapes that don't belong together, an empty result, or an output_padding that is not smaller than
+            stride or dilation.
+
+    >>> import minigrad as mg
+    >>> mg.conv_transpose2d(mg.tensor([[[[1.0, 2.0]]]]), mg.tensor([[[[1.0, 10.0]]]]))
+    Tensor([[[[ 1., 12., 20.]]]], dtype=float32)
+    """
+    _check(x, weight, bias, weight.shape[0], weight.shape[1] * groups, groups)
+    stride, padding, dilation = _pairs(stride, padding, dilation)
+    more = pair("output_padding", output_padding, 0)
+    if any(m >= max(s, d) for m, s, d in zip(more, stride, dilation, strict=True)):
+        raise ValueError(f"expected output_padding to be smaller than stride or dilation, got {output_padding!r}")
+    least = _transposed_size(x.shape[2:], weight.shape[2:], stride, padding, dilation)
+    size = least[0] + more[0], least[1] + more[1]
+    if min(size) < 1:
+        raise ValueError(f"expected padding that leaves something of the result, which would have {size} places")
+    y = _convolve_back(xp, _channels_last(x, groups), weight, stride, padding, dilation, size)
+    return _plus(_channels_second(y), bias)
+
+
+def _plus(y: Array, bias: Array) -> Array:
+    """y (N, F, H, W), which is ours, plus a bias for each channel."""
+    if bias is not None:
+        y += bias[:, None, None]
+    return y
+
+
+@op(
+    x=lambda g, y, x_shape, stride, padding, dilation, groups: _back_to(
+        x_shape[2:], y, g, stride, padding, dilation, groups
+    ),
+    y=lambda g, x, y_shape, stride, padding, dilation, groups: _first(
+        y_shape[2:], x, g, stride, padding, dilation, groups
+    ),
+    cases=_weight_case,
+    reference=_weight_defined,
+)
+def conv2d_weight(
+    xp: Any,
+    x: Array,
+    y: Array,
+    kernel: Any,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    """For each weight of a convolution, the sum of products of what it meets in x and in y: the weights' gradient.
+
+    Args:
+        x: what the convolution takes, (N, C, H, W).
+        y: of the shape of what it gives, (N, F, H', W').
+        kernel: (K_h, K_w); the result is of shape (F, C / groups, K_h, K_w).
+        stride, padding, dilation, groups: of the convolution.
+
+    >>> import minigrad as mg
+    >>> mg.conv2d_weight(mg.tensor([[[[1.0, 2.0, 4.0]]]]), mg.tensor([[[[1.0, 10.0]]]]), (1, 2))
+    Tensor([[[[21., 42.]]]], dtype=float32)
+    """
+    stride, padding, dilation = _pairs(stride, padding, dilation)
+    F, C, kernel = y.shape[1] // groups, x.shape[1] // groups, pair("kernel", kernel, 1)
+    windows = windows_of(
+        xp, grown(xp, _channels_last(x, groups), padding, padding), kernel, stride, dilation, y.shape[2:]
+    )
+    y, dtype = _channels_last(y, groups), np.result_type(x.dtype, y.dtype)
+    weight = xp.zeros((groups, math.prod(kernel) * C, F), dtype)
+    for images, block in _blocks(xp, windows, dtype):
+        weight += xp.matmul(block.swapaxes(1, 2), _rows(y, images))
+    return weight.reshape(groups, *kernel, C, F).transpose(0, 4, 3, 1, 2).reshape(groups * F, C, *kernel)

@@ -1,0 +1,64 @@
+"""Windows that slide over two axes: what convolutions and poolings have in common.
+
+Arrays have their channels last here, (N, H, W, ...). A window has K_h x K_w places, `dilation` apart; from one window
+to the next it is `stride`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ..backend import Array
+
+Pair: TypeAlias = tuple[int, int]  # of rows, of columns
+
+
+def pair(name: str, value: Any, least: int) -> Pair:
+    """One number for both axes, or a pair, as a pair; ValueError for anything else, and for numbers below `least`."""
+    both = tuple(value) if isinstance(value, Sequence) else (value, value)
+    if len(both) != 2 or not all(isinstance(n, int | np.integer) and n >= least for n in both):
+        raise ValueError(f"expected {name} to be an integer of at least {least}, or two of them, got {value!r}")
+    return int(both[0]), int(both[1])
+
+
+def reach(kernel: int, dilation: int) -> int:
+    """From the first place of a window to its last, both included."""
+    return dilation * (kernel - 1) + 1
+
+
+def count(size: Sequence[int], kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Pair:
+    """How many windows fit into a size, padded on either side; ValueError where none does."""
+    both = zip(size, kernel, stride, padding, dilation, strict=True)
+    h, w = [(n + 2 * p - reach(k, d)) // s + 1 for n, k, s, p, d in both]
+    if h < 1 or w < 1:
+        spans = tuple(reach(k, d) for k, d in zip(kernel, dilation, strict=True))
+        padded = tuple(n + 2 * p for n, p in zip(size, padding, strict=True))
+        raise ValueError(f"a window reaches over {spans} rows and columns, which x, padded to {padded}, has not")
+    return h, w
+
+
+def grown(xp: Any, x: Array, before: Pair, after: Pair, fill: float = 0.0) -> Array:
+    """x (N, H, W, ...) with rows and columns more in front and behind, or fewer where these are negative."""
+    if not any((*before, *after)):
+        return x
+    ends = [(b, n + b + a) for n, b, a in zip(x.shape[1:3], before, after, strict=True)]
+    out = xp.full((len(x), *[n for _, n in ends], *x.shape[3:]), fill, x.dtype)
+    target = [slice(max(b, 0), n - max(a, 0)) for (b, n), a in zip(ends, after, strict=True)]
+    source = [slice(max(-b, 0), n - max(-a, 0)) for n, b, a in zip(x.shape[1:3], before, after, strict=True)]
+    out[:, target[0], target[1]] = x[:, source[0], source[1]]
+    return out
+
+
+def at(i: int, count: int, stride: int, dilation: int) -> slice:
+    """Along an axis, the i-th place of every window."""
+    return slice(i * dilation, i * dilation + (count - 1) * stride + 1, stride)
+
+
+def windows_of(xp: Any, x: Array, kernel: Sequence[int], stride: Pair, dilation: Pair, out: Sequence[int]) -> Array:
+    """The windows of x (N, H, W, G, C) as a view that shows its memory many times: (G, N, *out, *kernel, C)."""
+    N, _, _, G, C = x.shape
+    of_images, of_rows, of_columns, of_groups, of_channels = x.strides
+    steps = of_rows * stride[0], of_columns * stride[1], of_rows * dilation[0], of_columns * dilation[1]
+    strides = of_groups, of_images, *steps, of_channels
+    return xp.lib.stride_tricks.as_strided(x, (G, N, *out, *kernel, C), strides)
