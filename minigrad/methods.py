@@ -447,3 +447,6 @@ class TensorMethods:
 
     def grid_sample(self, grid: Any, **options: Any) -> "Tensor":
         return functions["grid_sample"](self, grid, **options)
+
+    def batch_norm(self, weight: Any = None, bias: Any = None, **options: Any) -> "tuple[Tensor, ...]":
+        return cast("tuple[Tensor, ...]", functions["batch_norm"](self, weight, bias, **options))

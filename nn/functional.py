@@ -6,7 +6,7 @@ Ids and targets are integer arrays or tensors, on any device. Where one lies out
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -19,9 +19,13 @@ from minigrad.ops.losses import minus_at
 if TYPE_CHECKING:
     from numpy.random import Generator
 
+R = TypeVar("R")
+
 __all__ = [
     "relu", "tanh", "sigmoid", "softplus", "softmax", "log_softmax",
     "linear", "embedding", "one_hot", "layer_norm", "dropout",
+    "conv2d", "conv_transpose2d", "max_pool2d", "max_unpool2d", "avg_pool2d", "batch_norm",
+    "affine_grid", "grid_sample",
     "mse_loss", "binary_cross_entropy_with_logits", "cross_entropy", "nll_loss",
 ]  # fmt: skip
 
@@ -183,6 +187,182 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, *, generator: Gen
     kept = (generator or default_generator()).random(x.shape, dtype=np.float32) >= p
     mask = kept.astype(x.dtype) / (1 - p if p < 1 else 1)
     return mg.multiply(x, move(mask, x.device))
+
+
+# ---- images: (N, C, H, W), or one of them, (C, H, W)
+
+
+def conv2d(
+    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> Tensor:
+    """The sum of products of weights (F, C / groups, K_h, K_w) and each window of x; see `minigrad.conv2d`.
+
+    >>> conv2d(as_tensor([[[1.0, 2.0, 4.0]]]), as_tensor([[[[-1.0, 1.0]]]]))
+    Tensor([[[1., 2.]]], dtype=float32)
+    """
+    return of_batch(mg.conv2d, input, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+def conv_transpose2d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
+    """Each element of x times the weights (C, F / groups, K_h, K_w), added up; see `minigrad.conv_transpose2d`.
+
+    >>> conv_transpose2d(as_tensor([[[1.0, 2.0]]]), as_tensor([[[[1.0, 10.0]]]]))
+    Tensor([[[ 1., 12., 20.]]], dtype=float32)
+    """
+    options = dict(stride=stride, padding=padding, output_padding=output_padding, groups=groups, dilation=dilation)
+    return of_batch(mg.conv_transpose2d, input, weight, bias, **options)
+
+
+def max_pool2d(
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The greatest of each window, and with `return_indices` where in the flattened image it lies.
+
+    Arguments and errors as for `minigrad.max_pool2d`.
+
+    >>> max_pool2d(as_tensor([[[1.0, 5.0, 2.0, 4.0]]]), (1, 2))
+    Tensor([[[5., 4.]]], dtype=float32)
+    """
+    options = dict(stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
+    y, places = of_batch(mg.max_pool2d, input, kernel_size, **options)
+    return (y, places) if return_indices else y
+
+
+def max_unpool2d(
+    input: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+) -> Tensor:
+    """Zeros, with the values of x at the places that `max_pool2d` read them from.
+
+    Args:
+        input: x, (N, C, H', W').
+        indices: the places, of x's shape.
+        kernel_size, stride, padding: of the pooling, whose input is taken to be of the least size that gives x's ...
+        output_size: ... or of this one: (H, W), or longer, of which the last two count.
+
+    >>> max_unpool2d(as_tensor([[[7.0]]]), np.array([[[3]]]), 2)
+    Tensor([[[0., 0.],
+             [0., 7.]]], dtype=float32)
+    """
+    x = as_tensor(input)
+    if output_size is None:
+        kernel, step, pad = (np.broadcast_to(n, 2) for n in (kernel_size, stride or kernel_size, padding))
+        output_size = tuple(((np.array(x.shape[-2:]) - 1) * step - 2 * pad + kernel).tolist())
+    indices = to_array(indices).reshape(x.shape if x.ndim == 4 else (1, *x.shape))
+    return of_batch(mg.max_unpool2d, x, indices, tuple(output_size)[-2:])
+
+
+def avg_pool2d(
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """The mean of each window; arguments and errors as for `minigrad.avg_pool2d`.
+
+    >>> avg_pool2d(as_tensor([[[1.0, 5.0, 2.0, 4.0]]]), (1, 2))
+    Tensor([[[3., 3.]]], dtype=float32)
+    """
+    options = dict(stride=stride, padding=padding, ceil_mode=ceil_mode, count_include_pad=count_include_pad)
+    return of_batch(mg.avg_pool2d, input, kernel_size, **options)
+
+
+def batch_norm(
+    input: Any,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """y = (x - mean) / sqrt(variance + eps) * weight + bias, for each channel.
+
+    Source: Ioffe, Szegedy, Batch normalization, 2015.
+
+    Args:
+        input: x, (N, C, H, W).
+        running_mean, running_var: (C,), what to normalise by; None: what `training` says.
+        weight, bias: (C,), or None: 1 and 0.
+        training: normalise by the batch's own mean and variance, and move the running ones towards these, in place:
+            running = (1 - momentum) running + momentum of_batch, with the variance divided by n - 1.
+        eps: keeps the division finite where a channel is constant.
+
+    Raises:
+        ValueError: shapes that don't belong together, one element a channel in training, nothing to normalise by.
+
+    >>> batch_norm(as_tensor([[[[1.0, 3.0]]]]), None, None, training=True, eps=0.0)
+    Tensor([[[[-1.,  1.]]]], dtype=float32)
+    """
+    x = as_tensor(input)
+    if not training:
+        if running_mean is None or running_var is None:
+            raise ValueError("batch_norm: expected running_mean and running_var where not training, got None")
+        if x.ndim != 4 or x.shape[1:2] != running_mean.shape:
+            raise ValueError(f"batch_norm: expected input (N, {len(running_mean)}, H, W), got {x.shape}")
+        scale = 1 / mg.sqrt(running_var + eps)
+        scale = scale if weight is None else scale * weight
+        offset = -running_mean * scale if bias is None else bias - running_mean * scale
+        return x * scale.reshape(-1, 1, 1) + offset.reshape(-1, 1, 1)
+    n = x.size // max(1, x.shape[1]) if x.ndim == 4 else 0
+    if n == 1:
+        raise ValueError(f"batch_norm: expected more than one element a channel in training, got input of {x.shape}")
+    y, mean, variance = x.batch_norm(weight, bias, eps=eps)
+    for running, found in ((running_mean, mean.data), (running_var, variance.data * (n / (n - 1)))):
+        if running is not None:
+            running.data = (1 - momentum) * running.data + momentum * found
+    return y
+
+
+def affine_grid(theta: Any, size: Sequence[int], align_corners: bool = False) -> Tensor:
+    """For each point of images the one that an affine map (N, 2, 3) takes it to; see `minigrad.affine_grid`.
+
+    >>> affine_grid(as_tensor([[[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]]), (1, 1, 1, 2)).shape
+    (1, 1, 2, 2)
+    """
+    return mg.affine_grid(theta, tuple(size), align_corners=align_corners)
+
+
+def grid_sample(
+    input: Any, grid: Any, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool = False
+) -> Tensor:
+    """Images read at the points of a grid (N, H', W', 2); see `minigrad.grid_sample`.
+
+    >>> grid_sample(as_tensor([[[[1.0, 3.0]]]]), as_tensor([[[[0.0, 0.0]]]]))
+    Tensor([[[[2.]]]], dtype=float32)
+    """
+    return mg.grid_sample(input, grid, mode=mode, padding_mode=padding_mode, align_corners=align_corners)
+
+
+def of_batch(op: Callable[..., R], input: Any, *args: Any, **options: Any) -> R:
+    """An op of images, of one image too."""
+    x = as_tensor(input)
+    if x.ndim != 3:
+        return op(x, *args, **options)
+    y: Any = op(mg.expand_dims(x, 0), *args, **options)
+    return cast(R, tuple(map(first, y)) if isinstance(y, tuple) else first(y))
+
+
+def first(x: Tensor) -> Tensor:
+    """The only element of a batch."""
+    return mg.squeeze(x, axis=0)
 
 
 # ---- losses

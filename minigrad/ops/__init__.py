@@ -12,10 +12,12 @@ from .devices import *
 from .elementwise import *
 from .indexing import *
 from .losses import *
+from .normalisation import *
 from .pooling import *
 from .products import *
 from .recurrent import *
 from .reductions import *
+from .sampling import *
 from .shapes import *
 
 if not TYPE_CHECKING:  # type checkers can not evaluate it, and would see no op at all

@@ -22,7 +22,7 @@ class Windows:
     """Where the windows of a pooling lie in images of a size.
 
     Raises:
-        ValueError: options that are no numbers of the kind, more padding than half a window, or a window outside x.
+        ValueError: options that are no numbers of the kind, more padding than half the kernel, or a window outside x.
     """
 
     def __init__(self, size: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> None:
@@ -41,8 +41,8 @@ class Windows:
         options = self.size, self.kernel, self.stride, self.padding, self.dilation
         n, k, s, p, d = [both[axis] for both in options]
         span = reach(k, d)
-        if p > span // 2:
-            raise ValueError(f"expected padding of at most half a window, which reaches over {span} places, got {p}")
+        if p > k // 2:
+            raise ValueError(f"expected padding of at most half the kernel {self.kernel}, got {self.padding}")
         count = (n + 2 * p - span + (s - 1 if ceil_mode else 0)) // s + 1
         count -= ceil_mode and (count - 1) * s >= n + p  # a window begins in x, or in the padding before it
         places = (np.arange(max(count, 0)) * s - p)[:, None] + np.arange(k) * d
@@ -97,7 +97,7 @@ def _options(d: Any, **more: Any) -> tuple[Pair, dict[str, Any]]:
     """The size of images, and the options of a call."""
     kernel, stride = ((d.integer(1, 3), d.integer(1, 2)) for _ in range(2))
     dilation = (d.integer(1, 2), 1) if "dilation" in more else (1, 1)
-    padding = tuple(d.integer(0, reach(k, e) // 2) for k, e in zip(kernel, dilation, strict=True))
+    padding = tuple(d.integer(0, k // 2) for k in kernel)
     size = tuple(max(1, reach(k, e) - p) + d.integer(0, 2) for k, e, p in zip(kernel, dilation, padding, strict=True))
     options = dict(stride=d.one_of(None, stride), padding=padding, ceil_mode=d.boolean())
     return size, dict(kernel=kernel, **options, **({"dilation": dilation} if more else {}))
@@ -254,7 +254,7 @@ def max_pool2d(
         y, places: both (N, C, H', W'); `max_unpool2d` takes them.
 
     Raises:
-        ValueError: options that are no numbers of the kind, padding of more than half a window, or a window outside x.
+        ValueError: options that can't be, padding of more than half the kernel, or a window that lies outside x.
 
     >>> import minigrad as mg
     >>> y, places = mg.max_pool2d(mg.tensor([[[[1.0, 5.0, 2.0, 4.0]]]]), (1, 2))
