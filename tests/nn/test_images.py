@@ -102,7 +102,8 @@ def test_the_shorter_side_is_resized_and_the_middle_is_seen(folder: Path, width:
     size = shorter * times
     top, left = (whole.shape[0] - size) // 2, (whole.shape[1] - size) // 2
     middle = whole[top : top + size, left : left + size].transpose(2, 0, 1)
-    np.testing.assert_array_equal(np.round(read_image(folder / "middle.png", size, **AS_IT_IS) * 255), middle)
+    off = 0 if times == 1 else 1  # Pillow rounds to 8 bits between rows and columns, whose phases differ
+    assert abs(read_image(folder / "middle.png", size, **AS_IT_IS) * 255 - middle).max() < off + 1e-3
 
 
 def test_a_smaller_image_averages_all_pixels(folder: Path) -> None:
@@ -209,7 +210,7 @@ def refused_or_right(path: Path) -> bool:
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "tiff", "webp"])
 def test_every_beginning_of_a_file_is_refused_or_an_image(tmp_path: Path, kind: str) -> None:
-    Image.fromarray(pixels(9, 9)).save(tmp_path / f"whole.{kind}", exif=Image.Exif())
+    Image.fromarray(pixels(4, 4)).save(tmp_path / f"whole.{kind}", exif=Image.Exif())
     whole = (tmp_path / f"whole.{kind}").read_bytes()
     path, right = tmp_path / "cut", []
     for n in range(len(whole) + 1):
