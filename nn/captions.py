@@ -90,7 +90,7 @@ def words(caption: str) -> list[str]:
     >>> words("공을 쫓는 개.")
     ['공을', '쫓는', '개']
     """
-    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", caption).lower())
+    text = unicodedata.normalize("NFC", caption.lower())
     return [word for run in text.translate(_WORD_CHARACTERS).split() if (word := run.strip("'"))]
 
 

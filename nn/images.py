@@ -122,7 +122,7 @@ def as_rgb(image: PillowImage) -> PillowImage:
         values = np.asarray(image)
         if image.mode == "F" or values.min() < 0 or values.max() > 65535:
             raise ImageError("its pixels have 32 bits of unknown range; save it with 8 or 16")
-        image = Image.fromarray((values // 257).astype(np.uint8))
+        image = Image.fromarray(np.round(values / 257).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

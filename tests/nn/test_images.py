@@ -74,7 +74,7 @@ def test_a_plain_colour_comes_through_every_mode_and_size(
 def test_16_bits_of_grey_are_scaled_and_not_cut_off(folder: Path, value: int, ending: str) -> None:
     path = folder / f"deep.{ending}"
     Image.fromarray(np.full((3, 4), value, np.uint16)).save(path)
-    assert abs(read_image(path, 2, **AS_IT_IS) - value / 65535).max() < 1 / 255
+    assert abs(read_image(path, 2, **AS_IT_IS) - value / 65535).max() <= 0.5 / 255 + 1e-6
 
 
 @given(colours, st.integers(0, 255), st.sampled_from(["RGBA", "LA"]))
@@ -162,11 +162,11 @@ def refused(path: Path) -> str:
     return line
 
 
-def bomb(width: int, height: int) -> bytes:
+def made_png(width: int, height: int, *more: bytes) -> bytes:
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = b"".join(
         struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-        for chunk in (header, b"IDAT" + zlib.compress(bytes(9999)), b"IEND")
+        for chunk in (header, *more, b"IDAT" + zlib.compress(bytes(9999)), b"IEND")
     )
     return b"\x89PNG\r\n\x1a\n" + chunks
 
@@ -180,8 +180,9 @@ def test_bad_files_are_refused_by_a_line_with_their_name(tmp_path: Path) -> None
         (b"<html>404 Not Found</html>", "none that can be read here"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "convert it to one of JPEG"),
         (png(pixels(20, 20))[:600], "damaged or cut short"),
-        (bomb(10_001, 10_000), "10001 x 10000 pixels; scale it down"),
-        (bomb(100_000, 100_000), "decompression bomb"),
+        (made_png(10_001, 10_000), "10001 x 10000 pixels; scale it down"),
+        (made_png(100_000, 100_000), "decompression bomb"),
+        (made_png(9, 9, b"zTXta\0\0" + zlib.compress(bytes(9_999_999))), "too large"),
     ]:
         path.write_bytes(data)
         assert message in refused(path)
@@ -302,9 +303,12 @@ def test_a_damaged_file_of_the_cache_is_made_again(tmp_path: Path) -> None:
     cache(tmp_path / "b.png")
     (others,) = set(cache.folder.iterdir()) - {file}
     whole = file.read_bytes()
+    another = FeatureCache(tmp_path / "features", Net(2.0), size=2)
+    another(tmp_path / "a.png")
+    (of_another_net,) = another.folder.iterdir()
     nn.save(tmp_path / "foreign", {"features": np.zeros(3)})
     cut = [whole[:n] for n in (0, 7, 8, len(whole) // 2, len(whole) - 1)]
-    for data in (*cut, others.read_bytes(), (tmp_path / "foreign").read_bytes()):
+    for data in (*cut, *[other.read_bytes() for other in (others, of_another_net, tmp_path / "foreign")]):
         file.write_bytes(data)
         np.testing.assert_array_equal(cache(tmp_path / "a.png"), right)
         assert file.read_bytes() == whole
