@@ -104,12 +104,10 @@ def decoded(path: Path, data: bytes, size: int, mean: Channels, std: Channels) -
     except UnidentifiedImageError as error:
         raise ImageError(
             f"{path}: expected an image, but it is none that can be read here, or its beginning is damaged; "
-            f"convert it to one of {', '.join(FORMATS)}, or leave it out"
+            f"convert it to one of {', '.join(FORMATS)}"
         ) from error
     except Exception as error:  # what decoders raise for damaged files has no bounds
-        raise ImageError(
-            f"{path}: the image is damaged or cut short ({error}); get the file again, or leave it out"
-        ) from error
+        raise ImageError(f"{path}: the image is damaged or cut short ({error}); get the file again") from error
     pixels = np.asarray(square, np.float32).transpose(2, 0, 1) / 255  # (3, S, S)
     return np.ascontiguousarray((pixels - as_channels(mean)) / as_channels(std))
 
