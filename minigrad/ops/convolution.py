@@ -76,13 +76,16 @@ def _blocks(xp: Any, windows: Array, dtype: Any) -> Iterator[tuple[slice, Array]
         yield images, buffer.reshape(G, some.shape[1] * rows, K)
 
 
-def _convolve(xp: Any, windows: Array, weight: Array) -> Array:
-    """Windows (G, N, H', W', K_h, K_w, C / G) times weights (F, C / G, K_h, K_w): (N, H', W', G, F / G)."""
+def _convolve(xp: Any, windows: Array, weight: Array, bias: Array = None) -> Array:
+    """Windows (G, N, H', W', K_h, K_w, C / G) times weights (F, C / G, K_h, K_w), plus bias: (N, H', W', G, F / G)."""
     G, N, H, W = windows.shape[:4]
     matrices, dtype = _matrices(xp, weight, G), np.result_type(windows.dtype, weight.dtype)
     y = xp.empty((N, H, W, G, matrices.shape[2]), dtype)
     for images, block in _blocks(xp, windows, dtype):
-        xp.matmul(block, matrices, out=_rows(y, images))
+        rows = _rows(y, images)
+        xp.matmul(block, matrices, out=rows)
+        if bias is not None:
+            rows += bias.reshape(G, 1, -1)
     return y
 
 
@@ -292,8 +295,7 @@ def conv2d(
     kernel = weight.shape[2:]
     out = count(x.shape[2:], kernel, stride, padding, dilation)
     padded = grown(xp, _channels_last(x, groups), padding, padding)
-    y = _channels_second(_convolve(xp, windows_of(xp, padded, kernel, stride, dilation, out), weight))
-    return _plus(y, bias)
+    return _channels_second(_convolve(xp, windows_of(xp, padded, kernel, stride, dilation, out), weight, bias))
 
 
 @op(
@@ -349,14 +351,9 @@ def conv_transpose2d(
     if min(size) < 1:
         raise ValueError(f"expected padding that leaves something of the result, which would have {size} places")
     y = _convolve_back(xp, _channels_last(x, groups), weight, stride, padding, dilation, size)
-    return _plus(_channels_second(y), bias)
-
-
-def _plus(y: Array, bias: Array) -> Array:
-    """y (N, F, H, W), which is ours, plus a bias for each channel."""
     if bias is not None:
-        y += bias[:, None, None]
-    return y
+        y += bias.reshape(groups, -1)
+    return _channels_second(y)
 
 
 @op(
