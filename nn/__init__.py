@@ -16,7 +16,7 @@ True
 
 from . import functional, init, optim
 from .checkpoint import CheckpointError, load, load_metadata, save
-from .convolution import AvgPool2d, BatchNorm2d, Conv2d, ConvTranspose2d, MaxPool2d, MaxUnpool2d
+from .convolution import AdaptiveAvgPool2d, AvgPool2d, BatchNorm2d, Conv2d, ConvTranspose2d, MaxPool2d, MaxUnpool2d
 from .layers import Dropout, Embedding, Flatten, LayerNorm, Linear, ModuleList, ReLU, Sequential, Sigmoid, Tanh
 from .module import Module, Parameter
 from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
@@ -26,6 +26,7 @@ __all__ = [
     "CheckpointError", "load", "load_metadata", "save",
     "Module", "Parameter", "Sequential", "ModuleList",
     "Linear", "Embedding", "LayerNorm", "Dropout", "Flatten", "ReLU", "Sigmoid", "Tanh",
-    "Conv2d", "ConvTranspose2d", "MaxPool2d", "MaxUnpool2d", "AvgPool2d", "BatchNorm2d",
+    "Conv2d", "ConvTranspose2d", "MaxPool2d", "MaxUnpool2d", "AvgPool2d", "AdaptiveAvgPool2d",
+    "BatchNorm2d",
     "RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell",
 ]  # fmt: skip

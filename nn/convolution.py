@@ -257,6 +257,28 @@ class AvgPool2d(Pool):
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
+class AdaptiveAvgPool2d(Module):
+    """The mean of each of as many windows as are asked for, which cover x whatever its size.
+
+    Args:
+        output_size: how many windows along both axes, or (rows, columns).
+
+    >>> AdaptiveAvgPool2d(7)(np.ones((1, 3, 10, 20), "float32")).shape
+    (1, 3, 7, 7)
+    """
+
+    def __init__(self, output_size: Any) -> None:
+        self.output_size = output_size
+
+    def forward(self, input: Any) -> Tensor:
+        """x, (N, C, H, W), to (N, C, H', W'); ValueError for another shape."""
+        return F.adaptive_avg_pool2d(input, self.output_size)
+
+    def extra_repr(self) -> str:
+        """The argument, as PyTorch shows it."""
+        return f"output_size={self.output_size}"
+
+
 class BatchNorm2d(Module):
     """Each channel with mean 0 and variance 1, then a scale and an offset for each.
 

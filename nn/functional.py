@@ -15,6 +15,7 @@ from minigrad import Tensor, as_tensor
 from minigrad.backend import Array, backend_of, default_generator, move
 from minigrad.creation import to_array
 from minigrad.ops.losses import minus_at
+from minigrad.ops.windows import pair
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -24,8 +25,8 @@ R = TypeVar("R")
 __all__ = [
     "relu", "tanh", "sigmoid", "softplus", "softmax", "log_softmax",
     "linear", "embedding", "one_hot", "layer_norm", "dropout",
-    "conv2d", "conv_transpose2d", "max_pool2d", "max_unpool2d", "avg_pool2d", "batch_norm",
-    "affine_grid", "grid_sample",
+    "conv2d", "conv_transpose2d", "max_pool2d", "max_unpool2d", "avg_pool2d", "adaptive_avg_pool2d",
+    "batch_norm", "affine_grid", "grid_sample",
     "mse_loss", "binary_cross_entropy_with_logits", "cross_entropy", "nll_loss",
 ]  # fmt: skip
 
@@ -281,6 +282,32 @@ def avg_pool2d(
     """
     options = dict(stride=stride, padding=padding, ceil_mode=ceil_mode, count_include_pad=count_include_pad)
     return of_batch(mg.avg_pool2d, input, kernel_size, **options)
+
+
+def adaptive_avg_pool2d(input: Any, output_size: Any) -> Tensor:
+    """The mean of each of as many windows as are asked for, which cover x.
+
+    Along an axis of n places the i-th of m windows has those from floor(i n / m) to ceil((i + 1) n / m) - 1.
+
+    Args:
+        input: x, (N, C, H, W) or (C, H, W).
+        output_size: how many windows along both axes, or (rows, columns): H' and W' of the result.
+
+    Raises:
+        ValueError: an output_size below 1, or an x of other axes or without places.
+
+    >>> adaptive_avg_pool2d(as_tensor([[[1.0, 5.0, 3.0]]]), (1, 2))
+    Tensor([[[3., 4.]]], dtype=float32)
+    """
+    x = as_tensor(input)
+    if x.ndim not in (3, 4) or 0 in x.shape[-2:]:
+        raise ValueError(f"adaptive_avg_pool2d: expected input (N, C, H, W) or (C, H, W), not empty, got {x.shape}")
+    for axis, m in zip((-2, -1), pair("adaptive_avg_pool2d: output_size", output_size, 1), strict=True):
+        n = x.shape[axis]
+        rows = mg.moveaxis(x, axis, 0)
+        windows = [rows[i * n // m : -(-(i + 1) * n // m)] for i in range(m)]
+        x = mg.moveaxis(mg.stack([mg.mean(window, axis=0) for window in windows]), 0, axis)
+    return x
 
 
 def batch_norm(

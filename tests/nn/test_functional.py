@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigrad as mg
+from minigrad.testing import check_grads
 from nn import functional as F
 
 V = 5
@@ -166,3 +169,34 @@ def test_softmax_is_along_dim() -> None:
     for dim in (0, 1, -1):
         np.testing.assert_allclose(F.softmax(x, dim).data.sum(axis=dim), 1)
         np.testing.assert_allclose(np.exp(F.log_softmax(x, dim).data), F.softmax(x, dim).data)
+
+
+sizes = st.tuples(st.integers(1, 7), st.integers(1, 7))
+
+
+@given(sizes, sizes)
+def test_adaptive_pooling_is_the_mean_of_each_window(device: str, size: tuple[int, int], out: tuple[int, int]) -> None:
+    x = np.random.default_rng(0).normal(size=(2, 2, *size))
+    y = F.adaptive_avg_pool2d(mg.tensor(x, device=device), out).numpy()
+    assert y.shape == (2, 2, *out)
+    for place in np.ndindex(*out):
+        rows, columns = (
+            slice(math.floor(i * n / m), math.ceil((i + 1) * n / m)) for i, n, m in zip(place, size, out, strict=True)
+        )
+        np.testing.assert_allclose(y[(..., *place)], x[..., rows, columns].mean(axis=(2, 3)), rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(F.adaptive_avg_pool2d(x[0], out).numpy(), F.adaptive_avg_pool2d(x, out).numpy()[0])
+
+
+def test_adaptive_pooling_is_differentiated() -> None:
+    check_grads(lambda x: F.adaptive_avg_pool2d(x, (2, 7)), np.random.default_rng(0).normal(size=(1, 2, 5, 3)))
+
+
+def test_adaptive_pooling_refuses_no_windows_and_no_places() -> None:
+    with pytest.raises(ValueError, match="adaptive_avg_pool2d: output_size"):
+        F.adaptive_avg_pool2d(np.ones((1, 1, 2, 2)), 0)
+    for shape in ((2, 2), (1, 1, 0, 2)):
+        with pytest.raises(
+            ValueError,
+            match=re.escape(f"adaptive_avg_pool2d: expected input (N, C, H, W) or (C, H, W), not empty, got {shape}"),
+        ):
+            F.adaptive_avg_pool2d(np.ones(shape), 1)
