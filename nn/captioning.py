@@ -1,0 +1,373 @@
+"""Captioners: a convolutional network looks, a recurrent one tells.
+
+    images (B, 3, H, W) -> features (B, D, rows, columns), L = rows * columns places -> words, one a step
+
+They differ in what the recurrent network is given of the image: its first state alone (`FirstState`), the whole image
+at every step (`EveryStep`), or at each step what it attends to: a mean of the places (`SoftAttention`) or one of them
+(`HardAttention`). Sources: Vinyals, Toshev, Bengio, Erhan, Show and tell, 2015; Karpathy, Fei-Fei, Deep visual-semantic
+alignments, 2015; Xu et al., Show, attend and tell, 2015.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+import minigrad as mg
+from minigrad import Tensor
+from minigrad.backend import default_generator, to_numpy
+
+from . import functional as F
+from .convolution import AdaptiveAvgPool2d
+from .generation import draw
+from .layers import Embedding, Flatten, Linear, ReLU, Sequential, Tanh
+from .module import Module
+from .recurrent import GRU, LSTM, RNN
+from .streams import IGNORED
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+TINY = float(np.finfo(np.float32).tiny)
+SIDE = 4  # features are averaged to so many rows and columns where the image is taken as a whole
+
+
+class Glimpse(NamedTuple):
+    """What a step is given of the image."""
+
+    z: Tensor | None = None  # (B, size)
+    a: Tensor | None = None  # how much each place weighs, (B, L)
+    chosen: npt.NDArray[np.int64] | None = None  # the place that was drawn, (B,)
+
+
+def whole(D: int, size: int, activation: Module) -> Sequential:
+    """Features (B, D, rows, columns) -> one vector (B, size)."""
+    return Sequential(AdaptiveAvgPool2d(SIDE), Flatten(), Linear(SIDE * SIDE * D, size), activation)
+
+
+# ---- what the recurrent network is given
+
+
+class Look(Module):
+    """How a recurrent network is given an image; the base of the four.
+
+    Args:
+        D: how many features a place has.
+        H: the length of the state.
+        states: 2 for an LSTM, which has c too, else 1.
+    """
+
+    size = 0  #: how long z is
+    attends = False  #: whether what a step sees depends on the state before it
+
+    def begin(self, features: Tensor) -> tuple[Tensor | None, Any]:
+        """Of features (B, D, rows, columns) the first state, (B, states * H) or None: zeros; and what steps want."""
+        raise NotImplementedError
+
+    def forward(self, h: Tensor, memory: Any) -> Glimpse:
+        """What a step sees, after the state h (B, H)."""
+        return Glimpse()
+
+
+class FirstState(Look):
+    """The image makes the first state, h_0 = tanh(W v); the steps see nothing of it."""
+
+    def __init__(self, D: int, H: int, states: int) -> None:
+        self.first = whole(D, states * H, Tanh())
+
+    def begin(self, features: Tensor) -> tuple[Tensor | None, Any]:
+        """The first state."""
+        return self.first(features), None
+
+
+class EveryStep(Look):
+    """Each step sees the whole image, as one vector: h = tanh(W_xh x + W_hh h + W_ih v)."""
+
+    def __init__(self, D: int, H: int, states: int) -> None:
+        self.size = H
+        self.vector = whole(D, H, ReLU())
+
+    def begin(self, features: Tensor) -> tuple[Tensor | None, Any]:
+        """The vector v (B, H)."""
+        return None, self.vector(features)
+
+    def forward(self, h: Tensor, memory: Any) -> Glimpse:
+        """The same v at each step."""
+        return Glimpse(memory)
+
+
+class SoftAttention(FirstState):
+    """Each step sees a mean of the places, z = sum_i a_i v_i, a = softmax(e), e_i = (W_q h) . (W_k v_i) / sqrt(A)."""
+
+    attends = True
+
+    def __init__(self, D: int, H: int, states: int) -> None:
+        super().__init__(D, H, states)
+        self.size, A = D, H // 2
+        self.key, self.query = Linear(D, A), Linear(H, A, bias=False)
+
+    def begin(self, features: Tensor) -> tuple[Tensor | None, Any]:
+        """The first state, and of each place its features v (B, L, D) and by what h is compared with it, (B, L, A)."""
+        B, D = features.shape[:2]
+        v = features.transpose((0, 2, 3, 1)).reshape(B, -1, D)
+        return self.first(features), (v, self.key(v))
+
+    def forward(self, h: Tensor, memory: Any) -> Glimpse:
+        """What h attends to."""
+        v, a = memory[0], self.map(h, memory[1])
+        return Glimpse(mg.squeeze(a[:, None] @ v, axis=1), a)
+
+    def map(self, h: Tensor, keys: Tensor) -> Tensor:
+        """How much each place weighs, (B, L)."""
+        query = self.query(h) * (1 / math.sqrt(keys.shape[-1]))
+        return F.softmax(mg.squeeze(keys @ query[:, :, None], axis=-1), dim=-1)
+
+
+class HardAttention(SoftAttention):
+    """Each step sees one place, drawn with the probabilities a; out of training, the likeliest.
+
+    A draw has no derivative: `reinforce` trains a.
+    """
+
+    generator: Generator | None = None  #: what draws; None: minigrad's default generator
+
+    def forward(self, h: Tensor, memory: Any) -> Glimpse:
+        """The place that is looked at after h."""
+        v, a = memory[0], self.map(h, memory[1])
+        weights = to_numpy(a.data)
+        chosen = weights.argmax(axis=-1)
+        if self.training:
+            chosen = draw(np.log(np.maximum(weights, TINY)), 1.0, self.generator or default_generator())
+        return Glimpse(v[np.arange(len(v)), chosen], a, chosen)
+
+
+LOOKS: dict[str, Callable[[int, int, int], Look]] = {
+    "state": FirstState,
+    "every": EveryStep,
+    "soft": SoftAttention,
+    "hard": HardAttention,
+}
+
+
+# ---- the captioner
+
+
+class Told(NamedTuple):
+    """What a captioner says at each step, and where it looked before."""
+
+    logits: Tensor  # (T, B, V)
+    maps: Tensor | None  # (T, B, L)
+    chosen: npt.NDArray[np.int64] | None  # (T, B)
+
+
+class Captioner(Module):
+    """An image to a sentence.
+
+    Args:
+        encoder: images (B, 3, H, W) -> features (B, D, rows, columns).
+        D: how many features a place has.
+        V: vocabulary size.
+        look: a key of `LOOKS`.
+        cell: "rnn", "lstm" or "gru".
+        hidden, embedding: the lengths of the state and of a word's vector.
+    """
+
+    def __init__(
+        self,
+        encoder: Module,
+        D: int,
+        V: int,
+        look: str = "soft",
+        cell: str = "lstm",
+        hidden: int = 256,
+        embedding: int = 64,
+    ) -> None:
+        self.encoder, self.hidden = encoder, hidden
+        self.states = 2 if cell == "lstm" else 1
+        self.look: Look = LOOKS[look](D, hidden, self.states)
+        self.embedding = Embedding(V, embedding)
+        self.rnn = CELLS[cell](embedding + self.look.size, hidden)
+        self.output = Linear(hidden, V)
+
+    def begin(self, images: Any) -> tuple[Any, Any]:
+        """The first state, and what the look keeps of the images."""
+        first, memory = self.look.begin(self.encoder(images))
+        if first is None:
+            first = mg.as_tensor(np.zeros((len(images), self.states * self.hidden), self.output.weight.dtype))
+        parts = mg.split(first[None], self.states, axis=-1)  # (1, B, H) each
+        return (parts if self.states > 1 else parts[0]), memory
+
+    def steps(self, words: Tensor, state: Any, memory: Any) -> tuple[Tensor, Any, Glimpse]:
+        """h (T, B, H) after each of the words (T, B, E) that are read with one glimpse; the last state; the glimpse."""
+        h = state[0][0] if self.states > 1 else state[0]
+        glimpse = self.look(h, memory)
+        if glimpse.z is not None:
+            z = mg.broadcast_to(glimpse.z, (len(words), *glimpse.z.shape))
+            words = mg.concatenate([words, z], axis=-1)
+        hidden, state = self.rnn(words, state)
+        return hidden, state, glimpse
+
+    def forward(self, images: Any, ids: npt.NDArray[np.int64]) -> Told:
+        """What it says after each of the right words (T, B), the first of which begin the captions."""
+        state, memory = self.begin(images)
+        words = self.embedding(ids)  # (T, B, E)
+        said, glimpses = [], []
+        for t, word in enumerate(mg.split(words, len(words)) if self.look.attends else [words]):
+            with mg.scope(f"t={t}" if self.look.attends else "steps"):
+                h, state, glimpse = self.steps(word, state, memory)
+            said.append(h)
+            glimpses.append(glimpse)
+        logits = self.output(mg.concatenate(said) if len(said) > 1 else said[0])
+        if not self.look.attends:
+            return Told(logits, None, None)
+        maps = mg.stack([glimpse.a for glimpse in glimpses])
+        chosen = [glimpse.chosen for glimpse in glimpses if glimpse.chosen is not None]
+        return Told(logits, maps, np.stack(chosen) if chosen else None)
+
+
+# ---- telling
+
+
+class Caption(NamedTuple):
+    """A caption that was told, and where each of its words was looked for."""
+
+    ids: npt.NDArray[np.int64]  # (T,), END left out
+    maps: npt.NDArray[np.floating[Any]] | None  # (T, L), what was attended to just before each word
+    log_probability: float  # of the words and END, in nats
+
+
+def tell(
+    model: Captioner,
+    images: Any,
+    start: int,
+    end: int,
+    *,
+    length: int = 40,
+    beams: int = 1,
+    temperature: float = 0.0,
+    generator: Generator | None = None,
+) -> list[Caption]:
+    """A caption for each image: the likeliest that a beam search finds, or one that is drawn.
+
+    A beam search keeps the `beams` likeliest beginnings of captions and lets each go on with every word; with 1 it is
+    greedy, and takes the likeliest word at each step.
+
+    Args:
+        model: set to evaluation.
+        images: (B, 3, H, W), or what the model's encoder takes.
+        start, end: the ids that begin and end a caption.
+        length: the most words that a caption may have.
+        beams: how many beginnings are kept.
+        temperature: above 0 each word is drawn, from the logits divided by it.
+        generator: what draws; None: minigrad's default generator.
+
+    Raises:
+        ValueError: no beams or no length; a temperature below 0, or beside more than one beam.
+    """
+    if beams < 1 or length < 1 or not temperature >= 0 or (temperature and beams > 1):
+        raise ValueError(
+            f"tell: expected beams and length of at least 1, and a temperature of at least 0 with one beam, got beams "
+            f"{beams}, length {length}, temperature {temperature}"
+        )
+    B, rows = len(images), np.repeat(np.arange(len(images)), beams)  # a row for each beginning, K for each image
+    with mg.no_grad():
+        state, memory = model.begin(images)
+        state, memory = picked(state, rows, axis=1), picked(memory, rows)
+        ids = np.full((1, B * beams), start)
+        maps: list[np.ndarray] = []
+        scores = np.where(np.arange(B * beams) % beams, -np.inf, 0.0)  # all begin alike: one of them is enough
+        for _ in range(length):
+            hidden, state, glimpse = model.steps(model.embedding(ids[-1:]), state, memory)
+            logits = to_numpy(model.output(hidden).data)[0]
+            going_on = log_softmax(logits)  # (B K, V)
+            over = (ids[1:] == end).any(axis=0)
+            going_on[over] = np.where(np.arange(going_on.shape[1]) == end, 0.0, -np.inf)  # END for ever, at no cost
+            if temperature:
+                word = draw(logits, temperature, generator or default_generator())
+                word[over], parent = end, np.arange(B)
+                scores = scores + going_on[parent, word]
+            else:
+                parent, word, scores = best(scores, going_on, B)
+            state = picked(state, parent, axis=1)
+            ids = np.vstack([ids[:, parent], word])
+            maps = [a[parent] for a in maps]
+            if glimpse.a is not None:
+                maps.append(to_numpy(glimpse.a.data)[parent])
+            if (ids[1:] == end).any(axis=0).all():
+                break
+    return [told(ids[1:, k], [a[k] for a in maps], float(scores[k]), end) for k in range(0, B * beams, beams)]
+
+
+def told(ids: np.ndarray, maps: list[np.ndarray], score: float, end: int) -> Caption:
+    """A caption of ids that may go on behind END."""
+    T = int(np.argmax([*(ids == end), True]))
+    return Caption(ids[:T], np.stack(maps[:T]) if maps and T else None, score)
+
+
+def best(scores: np.ndarray, going_on: np.ndarray, B: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of K beginnings each of B images and their ways to go on, (B K,) and (B K, V), the K likeliest of each image.
+
+    Returns:
+        Which beginning each goes on from, by which word, and its score, (B K,); the likeliest of an image first.
+    """
+    V = going_on.shape[1]
+    K = len(scores) // B
+    totals = (scores[:, None] + going_on).reshape(B, K * V)
+    chosen = np.argsort(-totals, axis=1, kind="stable")[:, :K]  # (B, K)
+    parent = (chosen // V + np.arange(B)[:, None] * K).ravel()
+    return parent, (chosen % V).ravel(), np.take_along_axis(totals, chosen, 1).ravel()
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """log(softmax(x)) of each row, in float64."""
+    x = logits.astype(np.float64)
+    x -= x.max(axis=-1, keepdims=True)
+    return np.asarray(x - np.log(np.exp(x).sum(axis=-1, keepdims=True)))
+
+
+def picked(tensors: Any, rows: np.ndarray, axis: int = 0) -> Any:
+    """Rows of a tensor, or of each in a tuple."""
+    if tensors is None:
+        return None
+    if isinstance(tensors, tuple):
+        return tuple(picked(tensor, rows, axis) for tensor in tensors)
+    return mg.take(tensors, rows, axis=axis)
+
+
+# ---- learning
+
+
+def caption_loss(told: Told, target: npt.NDArray[np.int64], entropy: float = 0.01, discount: float = 0.5) -> Tensor:
+    """Mean cross-entropy of the words, in nats; where places were drawn, with what trains the drawing.
+
+    REINFORCE makes those places likelier after which the right words were likelier than elsewhere in the batch:
+
+        - sum_t (R_t - b_t) log a_t[chosen_t] - entropy * H(a_t),    R_t = log p(y_t) + discount R_{t+1}
+
+    with the batch's mean for b_t; H(a), the entropy, keeps it drawing. Sources: Williams, Simple statistical
+    gradient-following algorithms, 1992; Xu et al., 2015.
+
+    Args:
+        told: what a captioner said of the right words.
+        target: the words that were to come, (T, B), `IGNORED` behind the end.
+        entropy: how much H(a) counts.
+        discount: how much of what comes later a place is held to account for.
+    """
+    words = F.cross_entropy(told.logits.swapaxes(1, 2), target, ignore_index=IGNORED, reduction="none")  # (T, B)
+    counts = target != IGNORED
+    if told.chosen is None or told.maps is None:
+        return mg.sum(words) / int(counts.sum())
+    reward, advantages = np.zeros(target.shape[1]), np.zeros(target.shape)
+    for t in reversed(range(len(target))):
+        reward = np.where(counts[t], -to_numpy(words.data)[t] + discount * reward, 0.0)
+        advantages[t] = np.where(counts[t], reward - reward.sum() / max(1, counts[t].sum()), 0.0)
+    logarithms = mg.log(mg.maximum(told.maps, TINY))
+    drawn = mg.squeeze(mg.take_along_axis(logarithms, told.chosen[..., None], -1), axis=-1)  # (T, B)
+    spread = -(told.maps * logarithms).sum(axis=-1) * counts.astype(told.maps.dtype)
+    learned = words - drawn * advantages.astype(told.maps.dtype) - entropy * spread
+    return mg.sum(learned) / int(counts.sum())
