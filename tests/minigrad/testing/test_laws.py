@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import minigrad as mg
 import nn
 from minigrad.graph import unrolling
 from minigrad.testing import laws
 
+few = settings(max_examples=settings.default.max_examples // 10)
 x = np.random.default_rng(0).normal(size=(4, 3, 2))
 
 
@@ -268,6 +271,32 @@ def test_one_call_leaves_out_what_does_not_apply(device: str) -> None:
         laws.hold(lambda x, state=None, lengths=None: two(x, state, lengths), on_device)
     with pytest.raises(TypeError, match="gradients_add_up: expected a layer with named_parameters"):
         laws.gradients_add_up(running_mean, x)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("make", [nn.LSTM, nn.GRU, nn.RNN])
+@given(gain=st.floats(0.5, 8.0), T=st.integers(2, 20), seed=st.integers(0, 2**32), bidirectional=st.booleans())
+@few
+def test_what_is_forgiven_is_a_matter_of_the_dtype(
+    make: Any, dtype: str, gain: float, T: int, seed: int, bidirectional: bool
+) -> None:
+    layer = make(2, 3, bidirectional=bidirectional).to(dtype)
+    for p in layer.parameters():
+        p.data = (p.data * gain).astype(dtype)
+    laws.hold(layer, np.random.default_rng(seed).normal(size=(T, 3, 2)).astype(dtype))
+
+
+@pytest.mark.parametrize("off", [1e-3, 1e-4])
+def test_float32_forgives_rounding_alone(off: float) -> None:
+    layer = nn.GRU(2, 3)
+
+    def is_off(x: Any, state: Any = None) -> Any:
+        outputs, last = layer(x, state)
+        return outputs + off * outputs.shape[1], last
+
+    laws.hold(layer, x.astype("float32"))
+    with pytest.raises(AssertionError, match="^sequences_are_independent: "):
+        laws.hold(is_off, x.astype("float32"))
 
 
 def test_a_message_says_where_and_by_how_much() -> None:
