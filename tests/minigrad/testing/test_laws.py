@@ -295,7 +295,7 @@ def test_float32_forgives_rounding_alone(off: float) -> None:
         return outputs + off * outputs.shape[1], last
 
     laws.hold(layer, x.astype("float32"))
-    with pytest.raises(AssertionError, match="^sequences_are_independent: "):
+    with pytest.raises(AssertionError, match=r"^sequences_are_independent: "):
         laws.hold(is_off, x.astype("float32"))
 
 
