@@ -159,7 +159,10 @@ def break_gradient(target: str, kind: str = "scaled") -> Iterator[None]:
     with watched_by(breaker):
         yield
     if not breaker.broken:
-        raise NothingBroken(f"break_gradient: no gradient of {target} to break as {kind!r} was computed inside")
+        raise NothingBroken(
+            f"break_gradient: no gradient of {target} to break as {kind!r} was computed inside; "
+            "is it one that is wanted there? check_grads(f, x) proves x, and parameters where f is their module"
+        )
 
 
 def target_of(target: str) -> tuple[Op, tuple[int, ...], tuple[int, int]]:

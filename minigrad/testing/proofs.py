@@ -21,7 +21,7 @@ from ..registry import OPS
 from .findings import GradientError, NonDifferentiable, shown, told
 from .functions import Function
 from .gradients import as_tuple, prove
-from .parameters import lent, parameters_of
+from .parameters import parameters_of, with_parameters
 from .purity import check_purity
 from .strategies import PLAIN, Call, Drawer, arrays, check_makes_layers, layer_calls, op_calls
 
@@ -138,11 +138,7 @@ class Case(NamedTuple):
         """A function of all operands and parameters, what they are called, and their values, on a device."""
         f = copy.deepcopy(self.f).to(device) if hasattr(self.f, "to") else self.f
         operands, parameters = self.call.named_operands(self.names), parameters_of(f)
-
-        def function(*xs: Any) -> tuple[Tensor, ...]:
-            with lent(parameters, xs[len(operands) :]):
-                return as_tuple(self.call.of(f, *xs[: len(operands)]))
-
+        function = with_parameters(lambda *xs: as_tuple(self.call.of(f, *xs)), parameters)
         points = [*operands, *parameters.items()]
         values = [move(x.data if isinstance(x, Tensor) else x, device) for _, x in points]
         return function, [name for name, _ in points], values
