@@ -45,10 +45,12 @@ def hold(layer: Layer, x: Any) -> None:
     holds in one direction only is left out where `layer.bidirectional` says so.
 
     Args:
-        x: of shape (T, B, D). With fewer than 3 steps or 2 sequences little can go wrong.
+        x: of shape (T, B, D), 2 steps of 2 sequences at least: with fewer no law can be broken.
 
     Raises:
         AssertionError: the layer breaks a law; the message begins with its name.
+        ValueError: x or what the layer gives is of another shape, or x is too small.
+        TypeError: what the layer gives is not the outputs and a state.
 
     >>> import nn
     >>> x = np.random.default_rng(0).normal(size=(4, 3, 2))
@@ -58,6 +60,7 @@ def hold(layer: Layer, x: Any) -> None:
     AssertionError: sequences_are_independent: sequence 0: the outputs differ by up to ...
     """
     x = as_tensor(as_tensor(x).data)
+    check_size("hold", x, T=2, B=2)
     T, B, D = x.shape
     for law in keeps_no_state, sequences_are_independent, may_be_permuted, unrolls:
         law(layer, x)
@@ -80,9 +83,10 @@ def hold(layer: Layer, x: Any) -> None:
 
 def splits(layer: Layer, x: Any, at: int, state: Any = None) -> None:
     """A sequence may be cut before step `at`, if the state is carried over: truncated BPTT computes the same."""
-    outputs, last = layer(x, state)
-    head, middle = layer(x[:at], state)
-    tail, end = layer(x[at:], middle)
+    check_size("splits", x, T=2)
+    outputs, last = run(layer, x, state)
+    head, middle = run(layer, x[:at], state)
+    tail, end = run(layer, x[at:], middle)
     name = f"splits: cut before step {at}"
     same(name, "the outputs before", outputs[:at], head)
     same(name, "the outputs after", outputs[at:], tail)
@@ -91,9 +95,10 @@ def splits(layer: Layer, x: Any, at: int, state: Any = None) -> None:
 
 def goes_step_by_step(layer: Layer, x: Any, state: Any = None) -> None:
     """T calls of one step each, the state carried over, give what one call of T steps gives."""
-    outputs, last = layer(x, state)
+    check_size("goes_step_by_step", x, T=2)
+    outputs, last = run(layer, x, state)
     for t in range(len(x)):
-        output, state = layer(x[t : t + 1], state)
+        output, state = run(layer, x[t : t + 1], state)
         same(f"goes_step_by_step: step {t}", "the outputs", outputs[t : t + 1], output)
     same("goes_step_by_step", "the last state", last, state)
 
@@ -109,8 +114,9 @@ def unrolls(layer: Layer, x: Any, state: Any = None) -> None:
 
 def is_causal(layer: Layer, x: Any) -> None:
     """No output depends on inputs after it."""
+    check_size("is_causal", x, T=2)
     x = leaf(x)
-    outputs, _ = layer(x)
+    outputs, _ = run(layer, x)
     for t in range(len(x)):
         (dx,) = grad(outputs[t], x, weights(outputs[t]), retain_graph=True)  # ones would let effects cancel
         if np.any(dx.numpy()[t + 1 :]):
@@ -122,10 +128,13 @@ def is_causal(layer: Layer, x: Any) -> None:
 
 def keeps_no_state(layer: Layer, x: Any) -> None:
     """Called twice, a layer gives the same bits: the state is passed in and returned, not kept."""
-    for first, second in zip(map(parts, layer(x)), map(parts, layer(x)), strict=True):
+    for first, second in zip(map(parts, run(layer, x)), map(parts, run(layer, x)), strict=True):
         for one, other in zip(first, second, strict=True):
             if one.numpy().tobytes() != other.numpy().tobytes():
-                raise AssertionError("keeps_no_state: the second call gives something else; does the layer keep state?")
+                raise AssertionError(
+                    "keeps_no_state: the second call gives something else; does the layer keep state? "
+                    "Or draw at random? Noise wants a seed, dropout layer.eval()"
+                )
 
 
 # ------------------------------------------------------------------------------------------------ batch
@@ -133,17 +142,19 @@ def keeps_no_state(layer: Layer, x: Any) -> None:
 
 def sequences_are_independent(layer: Layer, x: Any) -> None:
     """The sequences of a batch know nothing of each other: each gives what it gives alone."""
-    outputs, last = layer(x)
+    check_size("sequences_are_independent", x, B=2)
+    outputs, last = run(layer, x)
     for b in range(x.shape[1]):
         alone(layer, x, b, len(x), outputs, last, f"sequences_are_independent: sequence {b}")
 
 
 def may_be_permuted(layer: Layer, x: Any) -> None:
     """The sequences of a batch may come in any order: outputs and state follow."""
-    outputs, last = layer(x)
+    check_size("may_be_permuted", x, B=2)
+    outputs, last = run(layer, x)
     B = x.shape[1]
     for order in [*range(1, B), 0], [*range(B)[1::-1], *range(2, B)]:  # these two make up every other
-        permuted, end = layer(x[:, order])
+        permuted, end = run(layer, x[:, order])
         same(f"may_be_permuted: order {order}", "the outputs", outputs[:, order], permuted)
         same(f"may_be_permuted: order {order}", "the last state", [part[:, order] for part in parts(last)], end)
 
@@ -173,8 +184,9 @@ def reverses(both: Layer, back: Layer, x: Any) -> None:
         both: one bidirectional layer; the last H of its outputs, and the last row of its state, are the reverse half's.
         back: the layer of one direction.
     """
-    outputs, last = both(x)
-    own, end = back(x[::-1])
+    check_size("reverses", x, T=2)
+    outputs, last = run(both, x)
+    own, end = run(back, x[::-1])
     same("reverses", "the outputs of the reverse half", own[::-1], outputs[..., -own.shape[-1] :])
     same("reverses", "the last state of the reverse half", end, [part[-1:] for part in parts(last)])
 
@@ -190,7 +202,7 @@ def embeds(layer: Layer, E: Any, ids: np.ndarray) -> None:
     one_hot = as_tensor(np.eye(len(E), dtype=E.dtype)[ids], device=E.device)  # (T, B, V)
     outputs, found = [], []
     for x in one_hot @ E, E[ids]:
-        y, _ = layer(x)
+        y, _ = run(layer, x)
         (dE,) = grad(y, E, weights(y), allow_unused=True) if y.requires_grad else (None,)
         if dE is None:
             raise AssertionError("embeds: no gradient reaches the table; does the layer cut the graph of its input?")
@@ -206,6 +218,7 @@ def gradients_add_up(layer: Layer, x: Any, state: Any = None) -> None:
     Raises:
         TypeError: the layer has no parameters.
     """
+    check_size("gradients_add_up", x, T=2)
     parameters = parameters_of(layer)
     if not parameters:
         raise TypeError("gradients_add_up: expected a layer with named_parameters(), got one without")
@@ -214,7 +227,7 @@ def gradients_add_up(layer: Layer, x: Any, state: Any = None) -> None:
     for t in range(len(x)):
         here = [leaf(p.data) for p in parameters.values()]
         with lent(parameters, here):
-            output, state = layer(x[t : t + 1], state)
+            output, state = run(layer, x[t : t + 1], state)
         outputs.append(output)
         leaves += here
     over_time = weights(whole["the outputs"])
@@ -233,6 +246,33 @@ def leaf(x: Any) -> Tensor:
     return as_tensor(as_tensor(x).data, requires_grad=True)
 
 
+def check_size(law: str, x: Any, T: int = 1, B: int = 1) -> None:
+    """Raise ValueError unless x is a batch of sequences by which a law can be broken."""
+    if len(x.shape) != 3 or x.shape[0] < T or x.shape[1] < B:
+        raise ValueError(
+            f"{law}: expected x of shape (T, B, D) with T >= {T} and B >= {B}, got shape {tuple(x.shape)}; "
+            "with fewer steps or sequences the law can't be broken"
+        )
+
+
+def run(layer: Layer, x: Any, *state: Any, **lengths: Any) -> tuple[Tensor, Any]:
+    """What a layer gives: the outputs and the last state, in the shapes that they have for the laws."""
+    if inspect.isclass(layer):
+        raise TypeError(f"laws: expected a layer, got the class {layer.__name__}; make one: {layer.__name__}(...)")
+    result = layer(x, *state, **lengths)
+    if not (isinstance(result, tuple | list) and len(result) == 2):
+        raise TypeError(f"laws: expected layer(x) to give the outputs and the last state, got {type(result).__name__}")
+    outputs, last = result
+    T, B = x.shape[:2]
+    if outputs.shape[:2] != (T, B) or any(len(part.shape) < 2 or part.shape[1] != B for part in parts(last)):
+        raise ValueError(
+            f"laws: expected layer(x) to give outputs ({T}, {B}, ...) and a state (N, {B}, ...), or a tuple of such, "
+            f"got {outputs.shape} and {', '.join(str(part.shape) for part in parts(last))}; "
+            "is the batch the second axis?"
+        )
+    return outputs, last
+
+
 def weights(y: Tensor) -> Array:
     """Weights for the elements of y, for a loss that sees them all; the same for every y of a shape."""
     return move(signed(generator(0), y.size).reshape(y.shape), y.device)
@@ -243,7 +283,7 @@ def results_and_gradients(layer: Layer, x: Any, state: Any) -> dict[str, Any]:
     parameters = parameters_of(layer)
     x, *variables = leaf(x), *map(leaf, parameters.values())
     with lent(parameters, variables):
-        outputs, last = layer(x, state)
+        outputs, last = run(layer, x, state)
     ys = [outputs, *parts(last)]
     found = gradients(ys, [x, *variables], list(map(weights, ys)))
     named = {f"the gradient of {name}": g for name, g in zip(("x", *parameters), found, strict=True)}
@@ -252,7 +292,7 @@ def results_and_gradients(layer: Layer, x: Any, state: Any) -> dict[str, Any]:
 
 def alone(layer: Layer, x: Any, b: int, n: int, outputs: Tensor, last: Any, name: str) -> None:
     """Raise AssertionError unless sequence b of a batch, n steps long, gives the same when it is run by itself."""
-    own, end = layer(x[:n, b : b + 1])
+    own, end = run(layer, x[:n, b : b + 1])
     same(name, "the outputs", own, outputs[:n, b : b + 1])
     same(name, "the last state", end, [part[:, b : b + 1] for part in parts(last)])
 

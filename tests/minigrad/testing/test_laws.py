@@ -299,6 +299,44 @@ def test_float32_forgives_rounding_alone(off: float) -> None:
         laws.hold(is_off, x.astype("float32"))
 
 
+@pytest.mark.parametrize(
+    ("law", "layer"),
+    [
+        *[("is_causal", sees_one_ahead), ("splits", forgets), ("goes_step_by_step", forgets), ("hold", forgets)],
+        *[("gradients_add_up", DropsAStep()), ("reverses", both_ways)],
+        *[("sequences_are_independent", mixes), ("may_be_permuted", swaps_the_first_two), ("hold", mixes)],
+    ],
+)
+def test_a_batch_by_which_a_law_cannot_be_broken_is_refused(
+    law: str, layer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_sequence = law in ("sequences_are_independent", "may_be_permuted") or layer is mixes
+    monkeypatch.setitem(globals(), "x", x[:, :1] if by_sequence else x[:1])
+    with pytest.raises(
+        ValueError, match=rf"^{law}: expected x of shape \(T, B, D\) with T >= \d and B >= \d, got shape"
+    ):
+        LAWS[law](layer)
+
+
+@pytest.mark.parametrize(
+    ("layer", "error", "message"),
+    [
+        (nn.LSTM, TypeError, r"^laws: expected a layer, got the class LSTM; make one"),
+        (lambda x, state=None: running_mean(x, state)[0], TypeError, "and the last state, got Tensor"),
+        (lambda x, state=None: (x, x[-1]), ValueError, r"a state \(N, 3, \.\.\.\), .*got \(4, 3, 2\) and \(3, 2\)"),
+        (lambda x, state=None: (x.swapaxes(0, 1), x[-1:]), ValueError, r"outputs \(4, 3, .*second axis"),
+    ],
+)
+def test_what_is_no_layer_is_refused(layer: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        laws.hold(layer, x)
+
+
+def test_a_flat_x_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^hold: expected x of shape \(T, B, D\).* got shape \(4, 2\)"):
+        laws.hold(running_mean, x[:, 0])
+
+
 def test_a_message_says_where_and_by_how_much() -> None:
     def is_off_at_one_place(x: Any, state: Any = None) -> Any:
         outputs, last = running_mean(x, state)
