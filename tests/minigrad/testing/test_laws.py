@@ -299,23 +299,10 @@ def test_float32_forgives_rounding_alone(off: float) -> None:
         laws.hold(is_off, x.astype("float32"))
 
 
-@pytest.mark.parametrize(
-    ("law", "layer"),
-    [
-        *[("is_causal", sees_one_ahead), ("splits", forgets), ("goes_step_by_step", forgets), ("hold", forgets)],
-        *[("gradients_add_up", DropsAStep()), ("reverses", both_ways)],
-        *[("sequences_are_independent", mixes), ("may_be_permuted", swaps_the_first_two), ("hold", mixes)],
-    ],
-)
-def test_a_batch_by_which_a_law_cannot_be_broken_is_refused(
-    law: str, layer: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    by_sequence = law in ("sequences_are_independent", "may_be_permuted") or layer is mixes
-    monkeypatch.setitem(globals(), "x", x[:, :1] if by_sequence else x[:1])
-    with pytest.raises(
-        ValueError, match=rf"^{law}: expected x of shape \(T, B, D\) with T >= \d and B >= \d, got shape"
-    ):
-        LAWS[law](layer)
+@pytest.mark.parametrize("few_of_them", [x[:1], x[:, :1], x[:, 0]], ids=["step", "sequence", "axes"])
+def test_a_batch_by_which_no_law_can_be_broken_is_refused(few_of_them: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"^hold: expected x of shape \(T, B, D\) with T >= 2 and B >= 2, got \(\d"):
+        laws.hold(running_mean, few_of_them)
 
 
 @pytest.mark.parametrize(
@@ -330,11 +317,6 @@ def test_a_batch_by_which_a_law_cannot_be_broken_is_refused(
 def test_what_is_no_layer_is_refused(layer: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         laws.hold(layer, x)
-
-
-def test_a_flat_x_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^hold: expected x of shape \(T, B, D\).* got shape \(4, 2\)"):
-        laws.hold(running_mean, x[:, 0])
 
 
 def test_a_message_says_where_and_by_how_much() -> None:
