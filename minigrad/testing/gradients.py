@@ -105,7 +105,11 @@ def prove(
         raise ValueError(f"check_grads: expected modes among {MODES}, got {modes!r}")
     given = {i: a for i, a in enumerate(map(as_floating, args)) if a is not None}
     if not given:
-        raise TypeError("check_grads: expected a tensor or array of floating-point numbers among args, got none")
+        kinds = ", ".join(describe_kind(arg) for arg in args) or "none"
+        raise TypeError(
+            f"check_grads: expected a tensor or array of floating-point numbers among args, got {kinds}; "
+            "np.array(..., float) makes one (and to gradient_test, a tuple of integers is the shape of one)"
+        )
     arguments, rng = shown(names, args), generator(0)
 
     def of_given(*xs: Tensor) -> tuple[Tensor, ...]:
@@ -138,6 +142,12 @@ def check_untouched(arrays: Sequence[Array], before: Sequence[Array]) -> None:
     """f and its backward pass write to nothing that they were given."""
     if not all(map(same_bits, arrays, before)):
         raise GradientError("f, or its backward pass, wrote to its arguments")
+
+
+def describe_kind(arg: Any) -> str:
+    """What an argument is, for a message: int64 array, list."""
+    dtype = getattr(arg, "dtype", None)
+    return f"{dtype} array" if dtype is not None else type(arg).__name__
 
 
 def as_floating(value: Any) -> Array | None:

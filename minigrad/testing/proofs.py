@@ -63,7 +63,7 @@ def gradient_test(
         A function without arguments, which pytest collects where its name begins with test_. It raises GradientError.
 
     Raises:
-        TypeError: nothing to call it with.
+        TypeError: nothing to call it with, or not what its class is made of.
 
     >>> import minigrad as mg, nn
     >>> test_logsumexp = gradient_test(mg.logsumexp)
@@ -76,7 +76,7 @@ def gradient_test(
     """
     if not callable(f):
         return lambda function: gradient_test(function, f, *args, init=init, order=order, examples=examples)
-    check_callable_with(f, args)
+    check_callable_with(f, args, init or {})
 
     def test() -> None:
         __tracebackhide__ = True  # what failed stands in the message
@@ -90,8 +90,16 @@ def gradient_test(
     return test
 
 
-def check_callable_with(f: Any, args: Sequence[Any]) -> None:
-    """Raise TypeError unless there is something to call f with."""
+def check_callable_with(f: Any, args: Sequence[Any], init: Any) -> None:
+    """Raise TypeError unless there is something to call f with, and a class can be made."""
+    if args and inspect.isclass(f):
+        try:
+            inspect.signature(f).bind(**init)
+        except TypeError as error:
+            raise TypeError(
+                f"gradient_test: expected init to make a {f.__name__}{inspect.signature(f)}, got {init!r}: {error}; "
+                "give the constructor's arguments by name: init=dict(...)"
+            ) from None
     if args or is_op(f):
         return
     name = getattr(f, "__name__", type(f).__name__)

@@ -302,6 +302,14 @@ def test_nothing_to_check_is_an_error() -> None:
             check_grads(mg.tanh, SMALL, modes=modes)
 
 
+@pytest.mark.parametrize(
+    ("arg", "got"), [([1.0, 2.0], "list"), (1.0, "float"), (np.ones(3, int), "int64 array"), ((3, 2), "tuple")]
+)
+def test_what_is_nothing_to_differentiate_is_named(arg: Any, got: str) -> None:
+    with pytest.raises(TypeError, match=f"among args, got {got}; "):
+        check_grads(mg.tanh, arg)
+
+
 # ---- modules
 
 
