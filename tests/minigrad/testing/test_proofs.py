@@ -281,7 +281,8 @@ def page() -> Iterator[dict[str, Any]]:
     names: dict[str, Any] = {}
     exec(EXAMPLES, names)
     yield names
-    del OPS["cube"], functions["cube"]
+    for name in "cube", "natural_log":
+        del OPS[name], functions[name]
 
 
 @pytest.mark.parametrize("name", sorted({*re.findall(r"\b(test_\w+)(?: =|\()", EXAMPLES)}))
