@@ -43,9 +43,9 @@ def check_grads(f: Callable[..., Any], *args: Any, order: int = 2, modes: Sequen
 
     What this can miss: an error that neither differences nor complex steps can tell, which for differences is about
     1e-11 of the size of f's results (in a large function, times their number) and never below 1e-13; where f itself
-    computes in a smaller dtype inside, what its rounding hides, a part in 100 in float32; and whatever
-    shows at other points only, like a branch not taken here. A kink is noticed where its gradient is not the mean of
-    its two slopes: that of |x| at 0 is, so that it is the second order that tells.
+    computes in a smaller dtype inside, what its rounding hides, a part in 100 in float32; and whatever shows at other
+    points only, like a branch not taken here. A kink is noticed where its gradient is not the mean of its two slopes:
+    that of |x| at 0 is, so that it is the second order that tells.
 
     Args:
         f: a function of `args` that returns a tensor, or tuples of tensors, nested or not. Of a module the parameters,
