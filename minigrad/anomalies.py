@@ -88,8 +88,7 @@ class Anomalies(Watcher):
 
     def gave(self, walk: Walk, node: Node, op: Op, operand: int, g: Any, gradient: Any) -> Any:
         """Raise AnomalyError unless a gradient is finite, in its operand's dtype too."""
-        parent = node.parents[operand]
-        found = not_finite(gradient.values if isinstance(gradient, Part) else fit(gradient, parent, op))
+        found = not_finite(gradient.values if isinstance(gradient, Part) else fit(gradient, node, operand))
         if found:
             name = op.operand_names(len(node.parents))[operand]
             what = f"backward through {op.name}: the gradient of {name} is {found}"

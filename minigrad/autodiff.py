@@ -107,8 +107,8 @@ class Walk:
                 gradient = rule.gradient(node, g, saved)
                 if self.watchers:
                     gradient = self.watched(node, op, rule.position, g, gradient)
-                if gradient.shape != parent.shape or gradient.dtype is not parent.dtype:
-                    gradient = fit(gradient, parent, op)
+                if getattr(gradient, "shape", None) != parent.shape or gradient.dtype is not parent.dtype:
+                    gradient = fit(gradient, node, rule.position)
                 self.arrive(parent, gradient)
         if not self.retain_graph:
             node.saved = None
@@ -126,7 +126,7 @@ class Walk:
             if self.path is None or parent in self.path:
                 if self.watchers:
                     gradient = self.watched(node, op, i, g, gradient)
-                self.arrive(parent, fit(gradient, parent, op))
+                self.arrive(parent, fit(gradient, node, i))
 
     def watched(self, node: Node, op: Op, operand: int, g: Any, gradient: Any) -> Any:
         """The gradient of an operand, shown to all who watch."""
@@ -221,19 +221,28 @@ def gradients_in_steps(node: Node, op: Op, g: Any, create_graph: bool = True) ->
     return gradients
 
 
-def fit(gradient: Any, parent: Node, op: Op) -> Any:
-    """A gradient in its parent's shape and dtype: summed where the forward pass broadcast, then cast."""
+def fit(gradient: Any, node: Node, operand: int) -> Any:
+    """A gradient in its operand's shape and dtype: summed where the forward pass broadcast, then cast."""
+    parent = node.parents[operand]
+    if not hasattr(gradient, "shape"):
+        raise misfit(type(gradient).__name__, node, operand)
     if gradient.shape != parent.shape:
         extra = len(gradient.shape) - len(parent.shape)
         stretched = tuple(i for i, n in enumerate(gradient.shape) if i < extra or parent.shape[i - extra] != n)
         if extra < 0 or any(i >= extra and parent.shape[i - extra] != 1 for i in stretched):
-            raise GraphError(
-                f"{op.name}: a gradient formula gave shape {gradient.shape} for an operand of shape {parent.shape}"
-            )
+            raise misfit(f"shape {gradient.shape}", node, operand)
         if any(gradient.shape[i] != 1 for i in stretched):
             gradient = gradient.sum(axis=stretched, keepdims=True)
         gradient = gradient.reshape(parent.shape)
     return gradient if gradient.dtype == parent.dtype else gradient.astype(parent.dtype)
+
+
+def misfit(given: str, node: Node, operand: int) -> GraphError:
+    """What to raise where a formula gave something that is no gradient of an operand."""
+    assert node.op is not None
+    name = node.op.operand_names(len(node.parents))[operand]
+    shape = node.parents[operand].shape
+    return GraphError(f"{node.op.name}: a gradient formula gave {given} for operand {name}, an array of shape {shape}")
 
 
 # ------------------------------------------------------------------------------------------------ gradients

@@ -12,6 +12,11 @@ from .elementwise import exp
 from .shapes import broadcast_to, flip, reshape
 
 
+def _axes(axis: Any) -> Any:
+    """The same axes for NumPy, which takes axis 0 of a number, that has none, unless it comes in a tuple."""
+    return axis if axis is None or isinstance(axis, tuple) else (axis,)
+
+
 def _kept(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
     """The shape that a reduction over `axis` leaves with keepdims."""
     axes = range(len(shape)) if axis is None else {a % len(shape) for a in np.atleast_1d(axis).tolist()}
@@ -41,7 +46,7 @@ def _one_axis_case(d: Any) -> Any:
 @op(x=lambda g, x_shape, axis: _spread(g, x_shape, axis), cases=lambda d: _axis_case(d, min_side=0))
 def sum(xp: Any, x: Array, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Sum over axes."""
-    return xp.sum(x, axis=axis, keepdims=keepdims)
+    return xp.sum(x, axis=_axes(axis), keepdims=keepdims)
 
 
 @op(x=lambda g, x_shape, axis: _spread(g / _count(x_shape, axis), x_shape, axis), cases=_axis_case)
@@ -76,13 +81,13 @@ def _to_extremes(g: Array, x: Array, out: Array, x_shape: tuple[int, ...], axis:
 @op(x=_to_extremes, cases=_axis_case)
 def max(xp: Any, x: Array, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Largest element over axes; equal ones share the gradient equally."""
-    return xp.max(x, axis=axis, keepdims=keepdims)
+    return xp.max(x, axis=_axes(axis), keepdims=keepdims)
 
 
 @op(x=_to_extremes, cases=_axis_case)
 def min(xp: Any, x: Array, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Smallest element over axes; equal ones share the gradient equally."""
-    return xp.min(x, axis=axis, keepdims=keepdims)
+    return xp.min(x, axis=_axes(axis), keepdims=keepdims)
 
 
 @op(
@@ -92,7 +97,7 @@ def min(xp: Any, x: Array, *, axis: Any = None, keepdims: bool = False) -> Tenso
 )
 def logsumexp(xp: Any, x: Array, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) over axes, without overflow: the largest element is taken out first."""
-    top = xp.max(x, axis=axis, keepdims=True)
+    top = xp.max(x, axis=_axes(axis), keepdims=True)
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))  # inf - inf would give nan
     out = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
     return out if keepdims else xp.squeeze(out, axis=axis)
@@ -105,7 +110,7 @@ def logsumexp(xp: Any, x: Array, *, axis: Any = None, keepdims: bool = False) ->
 )
 def softmax(xp: Any, x: Array, *, axis: int = -1) -> Tensor:
     """exp(x) / sum(exp(x)) along one axis: probabilities."""
-    e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
+    e = xp.exp(x - xp.max(x, axis=_axes(axis), keepdims=True))
     return e / xp.sum(e, axis=axis, keepdims=True)
 
 
@@ -116,7 +121,7 @@ def softmax(xp: Any, x: Array, *, axis: int = -1) -> Tensor:
 )
 def log_softmax(xp: Any, x: Array, *, axis: int = -1) -> Tensor:
     """log(softmax(x)) along one axis, exact where the softmax underflows."""
-    shifted = x - xp.max(x, axis=axis, keepdims=True)
+    shifted = x - xp.max(x, axis=_axes(axis), keepdims=True)
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
 
 

@@ -5,6 +5,7 @@ change nothing.
 """
 
 import contextlib
+import difflib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -159,15 +160,22 @@ def break_gradient(target: str, kind: str = "scaled") -> Iterator[None]:
     with watched_by(breaker):
         yield
     if not breaker.broken:
-        raise NothingBroken(f"break_gradient: no gradient of {target} to break as {kind!r} was computed inside")
+        raise NothingBroken(
+            f"break_gradient: no gradient of {target} to break as {kind!r} was computed inside; "
+            "is it one that is wanted there? check_grads(f, x) proves x, and parameters where f is their module"
+        )
 
 
 def target_of(target: str) -> tuple[Op, tuple[int, ...], tuple[int, int]]:
     """What a target names: an op, operands of it by position, and which of how many blocks of their rows."""
-    name, _, part = target.partition(".")
+    name, _, part = str(target).partition(".")
     op = OPS.get(name)
     if op is None:
-        raise ValueError(f"break_gradient: expected target to begin with an op, like 'tanh.x', got {target!r}")
+        near = difflib.get_close_matches(name, OPS, cutoff=0.5)
+        raise ValueError(
+            f"break_gradient: expected target to begin with an op, like 'tanh.x', got {target!r}"
+            + (f"; is it one of {near}?" if near else "")
+        )
     if part in op.operands:
         return op, (op.operands.index(part),), (0, 1)  # of *operands the first
     gates = GATES.get(name, ())

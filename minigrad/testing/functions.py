@@ -13,7 +13,7 @@ import numpy as np
 from ..autodiff import grad
 from ..backend import Array, backend_of, generator, move, to_numpy
 from ..graph import Node, Tensor, leaf
-from .differences import Vector, measure_noise
+from .differences import EPSILON, Vector, measure_noise
 
 TINY = float(np.finfo(np.float64).tiny)
 
@@ -92,7 +92,25 @@ class Function:
     def noise(self) -> Vector:
         """How far rounding moves each element of f(x)."""
         u = signed(generator(0), self.x.size) * self.scale
-        return measure_noise(self.value, self.x, u) + self.outputs.rounding(self.y)
+        return measure_noise(self.value, self.x, u) + self.outputs.rounding(self.y) + self.coarse_rounding()
+
+    @functools.cached_property
+    def epsilon(self) -> float:
+        """That of the smallest dtype that f computes in. A gradient may use none that f does not."""
+        if self.gradient_of:
+            return self.gradient_of.epsilon
+        _, ys = self.record()
+        return max([float(np.finfo(dtype).eps) for dtype in computed_in(ys)], default=EPSILON)
+
+    def coarse_rounding(self) -> Vector:
+        """How far a dtype smaller than float64, in which f computes, rounds f(x); 0 where there is none.
+
+        Over short distances f stays where it is then, and shows nothing of it.
+        """
+        if self.epsilon <= EPSILON:
+            return np.zeros_like(self.y)
+        moved = np.max([np.abs(self.value(x) - self.y) for x in self.nearby(self.epsilon)], axis=0)
+        return np.asarray(self.epsilon * self.size + moved)
 
     @property
     def coarseness(self) -> float:
@@ -166,6 +184,18 @@ def gradients(ys: Sequence[Tensor], xs: Sequence[Tensor], seeds: Sequence[Any], 
 
 def ops_of(ys: Sequence[Tensor]) -> set[Any]:
     """The ops in the graph that tensors were computed by."""
+    return {node.op for node in nodes_of(ys) if node.op is not None}
+
+
+def computed_in(ys: Sequence[Tensor]) -> set[Any]:
+    """The floating-point dtypes that tensors were computed in."""
+    nodes = [node for node in nodes_of(ys) if node.op is not None]
+    found = {dtype for node in nodes for dtype in (node.dtype if isinstance(node.dtype, tuple) else (node.dtype,))}
+    return {dtype for dtype in found if dtype.kind == "f"}
+
+
+def nodes_of(ys: Sequence[Tensor]) -> set[Node]:
+    """The graph that tensors were computed by."""
     seen: set[Node] = set()
     stack: list[Any] = [y.node for y in ys]
     while stack:
@@ -173,7 +203,7 @@ def ops_of(ys: Sequence[Tensor]) -> set[Any]:
         if isinstance(node, Node) and node not in seen:
             seen.add(node)
             stack += node.parents
-    return {node.op for node in seen if node.op is not None}
+    return seen
 
 
 def signed(rng: np.random.Generator, size: int) -> Vector:

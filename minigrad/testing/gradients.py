@@ -15,6 +15,7 @@ from ..graph import Tensor
 from .comparison import MODES
 from .findings import GradientError, NonDifferentiable, shown, told
 from .functions import Describe, Function
+from .parameters import parameters_of, with_parameters
 from .precision import check_precision
 from .probing import check_values
 from .purity import check_purity, same_bits
@@ -41,12 +42,14 @@ def check_grads(f: Callable[..., Any], *args: Any, order: int = 2, modes: Sequen
     ones. A wrong element shows in every direction that contains it, and is then found by halving.
 
     What this can miss: an error that neither differences nor complex steps can tell, which for differences is about
-    1e-11 of the size of f's results (in a large function, times their number) and never below 1e-13; and whatever
-    shows at other points only, like a branch not taken here. A kink is noticed where its gradient is not the mean of
-    its two slopes: that of |x| at 0 is, so that it is the second order that tells.
+    1e-11 of the size of f's results (in a large function, times their number) and never below 1e-13; where f itself
+    computes in a smaller dtype inside, what its rounding hides, a part in 100 in float32; and whatever shows at other
+    points only, like a branch not taken here. A kink is noticed where its gradient is not the mean of its two slopes:
+    that of |x| at 0 is, so that it is the second order that tells.
 
     Args:
-        f: a function of `args` that returns a tensor, or tuples of tensors, nested or not.
+        f: a function of `args` that returns a tensor, or tuples of tensors, nested or not. Of a module the parameters,
+            those of `named_parameters()`, are proved too, where they are.
         args: tensors or arrays. Floating-point ones become float64 and are differentiated; what else there is,
             indices or flags, is passed as it is.
         order: how often to differentiate, 1 or more.
@@ -73,7 +76,11 @@ def check_grads(f: Callable[..., Any], *args: Any, order: int = 2, modes: Sequen
       d output[1] / d args[0][1]: a kink at 0, of slope 0 below and 1 above, got 0
       at args[0] = np.array([1.0, 0.0])
     """
-    prove(f, args, order=order, modes=modes)
+    parameters = parameters_of(f)
+    names = [*[f"args[{i}]" for i in range(len(args))], *parameters]
+    describe = getattr(f, "describe_element", None)
+    points = [*args, *parameters.values()]
+    prove(with_parameters(f, parameters), points, order=order, modes=modes, names=names, describe=describe)
 
 
 def prove(
@@ -82,13 +89,13 @@ def prove(
     *,
     order: int = 2,
     modes: Sequence[str] = MODES,
-    names: Sequence[str] | None = None,
+    names: Sequence[str],
     describe: Describe | None = None,
 ) -> None:
     """`check_grads` for those who can name things.
 
     Args:
-        names: what messages call each of `args`; None: args[0], args[1] ...
+        names: what messages call each of `args`.
         describe: words for an element, or "": describe("weight_hh_l0", (3, 1)) may give "gate f, unit 1". It is asked
             for results too, by the name "output" or "outputs[i]".
     """
@@ -98,8 +105,11 @@ def prove(
         raise ValueError(f"check_grads: expected modes among {MODES}, got {modes!r}")
     given = {i: a for i, a in enumerate(map(as_floating, args)) if a is not None}
     if not given:
-        raise TypeError("check_grads: expected a tensor or array of floating-point numbers among args, got none")
-    names = [f"args[{i}]" for i in range(len(args))] if names is None else names
+        kinds = ", ".join(describe_kind(arg) for arg in args) or "none"
+        raise TypeError(
+            f"check_grads: expected a tensor or array of floating-point numbers among args, got {kinds}; "
+            "np.array(..., float) makes one (and to gradient_test, a tuple of integers is the shape of one)"
+        )
     arguments, rng = shown(names, args), generator(0)
 
     def of_given(*xs: Tensor) -> tuple[Tensor, ...]:
@@ -132,6 +142,12 @@ def check_untouched(arrays: Sequence[Array], before: Sequence[Array]) -> None:
     """f and its backward pass write to nothing that they were given."""
     if not all(map(same_bits, arrays, before)):
         raise GradientError("f, or its backward pass, wrote to its arguments")
+
+
+def describe_kind(arg: Any) -> str:
+    """What an argument is, for a message: int64 array, list."""
+    dtype = getattr(arg, "dtype", None)
+    return f"{dtype} array" if dtype is not None else type(arg).__name__
 
 
 def as_floating(value: Any) -> Array | None:

@@ -1,7 +1,7 @@
 """A module's parameters, as the proofs see them: anything with `named_parameters`, or nothing to learn."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ..graph import Tensor
@@ -23,3 +23,14 @@ def lent(parameters: Mapping[str, Tensor], values: Iterable[Tensor]) -> Iterator
     finally:
         for p, data, node in own:
             p._data, p.node = data, node
+
+
+def with_parameters(f: Callable[..., Any], parameters: Mapping[str, Tensor]) -> Callable[..., Any]:
+    """`f` as a function of its arguments and, after them, of values for parameters."""
+
+    def function(*values: Any) -> Any:
+        count = len(values) - len(parameters)
+        with lent(parameters, values[count:]):
+            return f(*values[:count])
+
+    return function

@@ -21,7 +21,7 @@ from ..registry import OPS
 from .findings import GradientError, NonDifferentiable, shown, told
 from .functions import Function
 from .gradients import as_tuple, prove
-from .parameters import lent, parameters_of
+from .parameters import parameters_of, with_parameters
 from .purity import check_purity
 from .strategies import PLAIN, Call, Drawer, arrays, check_makes_layers, layer_calls, op_calls
 
@@ -63,7 +63,7 @@ def gradient_test(
         A function without arguments, which pytest collects where its name begins with test_. It raises GradientError.
 
     Raises:
-        TypeError: nothing to call it with.
+        TypeError: nothing to call it with, or not what its class is made of.
 
     >>> import minigrad as mg, nn
     >>> test_logsumexp = gradient_test(mg.logsumexp)
@@ -76,7 +76,7 @@ def gradient_test(
     """
     if not callable(f):
         return lambda function: gradient_test(function, f, *args, init=init, order=order, examples=examples)
-    check_callable_with(f, args)
+    check_callable_with(f, args, init or {})
 
     def test() -> None:
         __tracebackhide__ = True  # what failed stands in the message
@@ -90,8 +90,16 @@ def gradient_test(
     return test
 
 
-def check_callable_with(f: Any, args: Sequence[Any]) -> None:
-    """Raise TypeError unless there is something to call f with."""
+def check_callable_with(f: Any, args: Sequence[Any], init: Any) -> None:
+    """Raise TypeError unless there is something to call f with, and a class can be made."""
+    if args and inspect.isclass(f):
+        try:
+            inspect.signature(f).bind(**init)
+        except TypeError as error:
+            raise TypeError(
+                f"gradient_test: expected init to make a {f.__name__}{inspect.signature(f)}, got {init!r}: {error}; "
+                "give the constructor's arguments by name: init=dict(...)"
+            ) from None
     if args or is_op(f):
         return
     name = getattr(f, "__name__", type(f).__name__)
@@ -138,11 +146,7 @@ class Case(NamedTuple):
         """A function of all operands and parameters, what they are called, and their values, on a device."""
         f = copy.deepcopy(self.f).to(device) if hasattr(self.f, "to") else self.f
         operands, parameters = self.call.named_operands(self.names), parameters_of(f)
-
-        def function(*xs: Any) -> tuple[Tensor, ...]:
-            with lent(parameters, xs[len(operands) :]):
-                return as_tuple(self.call.of(f, *xs[: len(operands)]))
-
+        function = with_parameters(lambda *xs: as_tuple(self.call.of(f, *xs)), parameters)
         points = [*operands, *parameters.items()]
         values = [move(x.data if isinstance(x, Tensor) else x, device) for _, x in points]
         return function, [name for name, _ in points], values

@@ -36,7 +36,10 @@ def check_purity(function: Function, rng: np.random.Generator) -> None:
     first, second = backward(function, seeds, [seed * -2 for seed in seeds])
     for name, *ys in zip(function.outputs.names, alone.ys, first.ys, second.ys, strict=True):
         if not all(same_bits(ys[0].data, y.data) for y in ys):
-            raise GradientError(f"two runs give different values of {name}")
+            raise GradientError(
+                f"two runs give different values of {name}; is something kept from call to call, or drawn at random? "
+                "Noise wants a seed, dropout module.eval()"
+            )
     found = alone.gradients, first.gradients, second.gradients
     for name, point, g, again, doubled in zip(function.inputs.names, function.points, *found, strict=True):
         check_kind(name, point, g)

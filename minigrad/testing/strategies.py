@@ -210,7 +210,7 @@ class Drawer:
 
     def array(self, shape: Shape | Strategy, dtype: DTypeLike = np.float64) -> np.ndarray:
         """An array within the domain, its floats distinct, its memory laid out in any way, maybe read-only."""
-        sides: Shape = self.drawn(shape)
+        sides: Shape = tuple(np.ravel(self.drawn(shape)).astype(int).tolist())  # 3 is (3,), as to NumPy
         dtype = np.dtype(dtype)
         if dtype.kind == "b":
             return self.mask(sides)
@@ -355,13 +355,14 @@ class Drawer:
 def check_makes_layers(make: Callable[..., Any], given: Container[str]) -> None:
     """Raise TypeError unless `make` takes sizes, and what else it must be given is known."""
     parameters = inspect.signature(make).parameters
+    name = getattr(make, "__name__", repr(make))
     required = [p.name for p in parameters.values() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
     unknown = [name for name in required if name not in SIZES and name not in OPTIONS and name not in given]
     if unknown or not set(SIZES) <= set(parameters):
-        mend = f"layer_calls({make.__name__}, {unknown[0]}=...)" if unknown else "a function of these that makes one"
+        mend = f"layer_calls({name}, {unknown[0]}=...)" if unknown else "a function of these that makes one"
         raise TypeError(
             f"layer_calls: expected a recurrent layer, made of {' and '.join(SIZES)}, got "
-            f"{make.__name__}{inspect.signature(make)}; give {mend}"
+            f"{name}{inspect.signature(make)}; give {mend}"
         )
 
 
@@ -389,7 +390,10 @@ def drawing(
     **kwargs: Any,
 ) -> Strategy:
     """What a method of Drawer draws, as a strategy."""
-    proof = PLAIN._replace(domain=domain, kinks=kinks)
+    bounds, bends = np.ravel(domain), np.ravel(kinks)  # an array of them, or a single kink, is as good
+    if bounds.size != 2 or not bounds[0] < bounds[1]:
+        raise ValueError(f"strategies: expected domain to be (lowest, highest), got {domain!r}")
+    proof = PLAIN._replace(domain=(bounds[0], bounds[1]), kinks=tuple(bends))
     return st.composite(lambda draw: method(Drawer(draw, proof, "cpu"), *args, **kwargs))()
 
 

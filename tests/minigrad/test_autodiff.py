@@ -338,6 +338,23 @@ def test_what_lies_behind_the_inputs_of_grad_is_neither_visited_nor_freed() -> N
     np.testing.assert_allclose(dx.numpy(), 2 * x.numpy() * (1 - np.tanh(x.numpy() ** 2) ** 2))
 
 
+@pytest.mark.parametrize(
+    ("gave", "given"),
+    [(None, "NoneType"), (2.0, "float"), ([1.0], "list"), (np.ones((4, 3)), r"shape \(4, 3\)")],
+)
+def test_what_is_no_gradient_of_an_operand_is_named(gave: Any, given: str) -> None:
+    def wrong(xp: Any, x: Any, y: Any) -> Any:
+        return x * y
+
+    product = mg.op(x=lambda g, y: g * y, y=lambda g: gave)(wrong)
+    try:
+        y = product(mg.tensor(2.0, requires_grad=True), mg.tensor([1.0, 2.0], requires_grad=True))
+        with pytest.raises(mg.GraphError, match=rf"^wrong: a gradient formula gave {given} for operand y"):
+            y.sum().backward()
+    finally:
+        del OPS["wrong"], functions["wrong"]
+
+
 def test_a_walk_that_fails_changes_no_gradient() -> None:
     x, y = variable([1.0]), variable([2.0])
     h = x.exp()

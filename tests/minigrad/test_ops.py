@@ -276,3 +276,14 @@ def test_a_wrong_call_is_refused_by_an_error_that_begins_with_the_ops_name(name:
             continue  # there is no end of operands
         with pytest.raises((TypeError, ValueError, IndexError), match=rf"^{name}\b"):
             attempt()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if {"x", "axis"} == {*OPS[name].names} - {"keepdims", "ddof"}])
+@pytest.mark.parametrize("axis", [0, -1, (0,)])
+def test_an_axis_of_a_number_is_refused_or_has_a_gradient(name: str, axis: Any, device: str) -> None:
+    x = mg.as_tensor(np.array(3.0), requires_grad=True, device=device)
+    try:
+        y = functions[name](x, axis=axis)
+    except (ValueError, TypeError):
+        return
+    y.sum().backward()

@@ -85,6 +85,13 @@ def test_what_no_formula_can_do_breaks_nothing(kind: str, dtype: str) -> None:
         mg.tanh(leaf).sum().backward()
 
 
+def test_a_target_that_is_no_op_is_told_from_one() -> None:
+    with pytest.raises(ValueError, match=r"got 'mul\.x'; is it one of \[.*'multiply'"), break_gradient("mul.x"):
+        pass
+    with pytest.raises(ValueError, match=r"like 'tanh\.x', got <function tanh"), break_gradient(mg.tanh):  # type: ignore[arg-type]
+        pass
+
+
 def test_an_error_inside_comes_through() -> None:
     with pytest.raises(KeyError), break_gradient("tanh.x"):
         raise KeyError

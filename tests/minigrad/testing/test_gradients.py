@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import minigrad as mg
-from minigrad.testing import GradientError, check_grads
+import nn
+from minigrad.testing import GradientError, break_gradient, check_grads
 from minigrad.testing.findings import shown
 from minigrad.testing.gradients import prove
 
@@ -299,3 +300,41 @@ def test_nothing_to_check_is_an_error() -> None:
     for modes in [(), ("complex", "real"), "complex"]:
         with pytest.raises(ValueError, match=r"modes among \('differences', 'complex'\), got"):
             check_grads(mg.tanh, SMALL, modes=modes)
+
+
+@pytest.mark.parametrize(
+    ("arg", "got"), [([1.0, 2.0], "list"), (1.0, "float"), (np.ones(3, int), "int64 array"), ((3, 2), "tuple")]
+)
+def test_what_is_nothing_to_differentiate_is_named(arg: Any, got: str) -> None:
+    with pytest.raises(TypeError, match=f"among args, got {got}; "):
+        check_grads(mg.tanh, arg)
+
+
+# ---- modules
+
+
+class Scale(nn.Module):
+    """A module with a parameter, whose gradient it cuts or not; it calls its elements by name."""
+
+    def __init__(self, cut: bool) -> None:
+        self.factor, self.cut = nn.Parameter([1.0, 2.0]), cut
+
+    def forward(self, x: Any) -> Any:
+        return x * (self.factor.detach() if self.cut else self.factor)
+
+    def describe_element(self, name: str, place: tuple[int, ...]) -> str:
+        return f"unit {place[0]}" if name == "factor" else ""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_parameters_of_a_module_are_proved_too_and_left_alone(dtype: str) -> None:
+    x = np.ones((1, 2), dtype)
+    with pytest.raises(GradientError, match=r"/ d factor\[1\] \(unit 1\): expected 1, got 0"):
+        check_grads(Scale(cut=True).to(dtype), x)
+    scale = Scale(cut=False).to(dtype)
+    before, node = scale.factor.data, scale.factor.node
+    check_grads(scale, x)
+    assert scale.factor.data is before
+    assert scale.factor.node is node
+    with pytest.raises(GradientError), break_gradient("lstm.forget", "sign"):
+        check_grads(nn.LSTM(1, 1).to(dtype), np.ones((3, 1, 1), dtype), order=1)

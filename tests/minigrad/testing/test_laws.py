@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import minigrad as mg
 import nn
 from minigrad.graph import unrolling
 from minigrad.testing import laws
 
+few = settings(max_examples=settings.default.max_examples // 10)
 x = np.random.default_rng(0).normal(size=(4, 3, 2))
 
 
@@ -268,6 +271,52 @@ def test_one_call_leaves_out_what_does_not_apply(device: str) -> None:
         laws.hold(lambda x, state=None, lengths=None: two(x, state, lengths), on_device)
     with pytest.raises(TypeError, match="gradients_add_up: expected a layer with named_parameters"):
         laws.gradients_add_up(running_mean, x)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("make", [nn.LSTM, nn.GRU, nn.RNN])
+@given(gain=st.floats(0.5, 8.0), T=st.integers(2, 20), seed=st.integers(0, 2**32), bidirectional=st.booleans())
+@few
+def test_what_is_forgiven_is_a_matter_of_the_dtype(
+    make: Any, dtype: str, gain: float, T: int, seed: int, bidirectional: bool
+) -> None:
+    layer = make(2, 3, bidirectional=bidirectional).to(dtype)
+    for p in layer.parameters():
+        p.data = (p.data * gain).astype(dtype)
+    laws.hold(layer, np.random.default_rng(seed).normal(size=(T, 3, 2)).astype(dtype))
+
+
+@pytest.mark.parametrize("off", [1e-3, 1e-4])
+def test_float32_forgives_rounding_alone(off: float) -> None:
+    layer = nn.GRU(2, 3)
+
+    def is_off(x: Any, state: Any = None) -> Any:
+        outputs, last = layer(x, state)
+        return outputs + off * outputs.shape[1], last
+
+    laws.hold(layer, x.astype("float32"))
+    with pytest.raises(AssertionError, match=r"^sequences_are_independent: "):
+        laws.hold(is_off, x.astype("float32"))
+
+
+@pytest.mark.parametrize("few_of_them", [x[:1], x[:, :1], x[:, 0]], ids=["step", "sequence", "axes"])
+def test_a_batch_by_which_no_law_can_be_broken_is_refused(few_of_them: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"^hold: expected x of shape \(T, B, D\) with T >= 2 and B >= 2, got \(\d"):
+        laws.hold(running_mean, few_of_them)
+
+
+@pytest.mark.parametrize(
+    ("layer", "error", "message"),
+    [
+        (nn.LSTM, TypeError, r"^laws: expected a layer, got the class LSTM; make one"),
+        (lambda x, state=None: running_mean(x, state)[0], TypeError, "and the last state, got Tensor"),
+        (lambda x, state=None: (x, x[-1]), ValueError, r"a state \(N, 3, \.\.\.\), .*got \(4, 3, 2\) and \(3, 2\)"),
+        (lambda x, state=None: (x.swapaxes(0, 1), x[-1:]), ValueError, r"outputs \(4, 3, .*second axis"),
+    ],
+)
+def test_what_is_no_layer_is_refused(layer: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        laws.hold(layer, x)
 
 
 def test_a_message_says_where_and_by_how_much() -> None:

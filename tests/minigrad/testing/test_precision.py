@@ -15,7 +15,7 @@ import minigrad as mg
 from minigrad.methods import functions
 from minigrad.registry import OPS
 from minigrad.testing import GradientError, check_grads
-from minigrad.testing.strategies import op_calls
+from minigrad.testing.strategies import arrays, op_calls
 
 from .unregistered import right, tanh_with
 
@@ -98,3 +98,30 @@ def recurrent(W: mg.Tensor) -> mg.Tensor:
 def test_rounding_is_no_false_alarm(name: str, seed: int) -> None:
     f, point = RIGHT[name]
     check_grads(f, point(np.random.default_rng(seed)).astype("float32"), order=1)
+
+
+# ---- float32 inside
+
+
+INSIDE: dict[str, Callable[[Any], Any]] = {
+    "tanh": lambda x: mg.tanh(3 * x.astype("float32")),
+    "sigmoid": lambda x: mg.sigmoid(10 * x.astype("float32")),
+    "there and back": lambda x: mg.tanh(x.astype("float32")).astype("float64"),
+    "softmax": lambda x: mg.softmax(x.astype("float32"), axis=0),
+    "square": lambda x: mg.square(x.astype("float32")) * x,
+}
+
+
+@pytest.mark.parametrize("name", INSIDE)
+@few
+@given(point=arrays((1,), domain=(-8.0, 8.0)))
+def test_what_a_function_computes_in_float32_is_judged_by_its_rounding(name: str, point: np.ndarray) -> None:
+    check_grads(INSIDE[name], point)
+    with pytest.raises(GradientError, match=r"^order 1: .* differ"):
+        check_grads(lambda x: INSIDE[name](x) + 10 * (x - x.detach()), point, order=1)
+
+
+def test_a_gradient_is_not_excused_by_its_own_float32() -> None:
+    f = tanh_with(lambda g, x, out: right(g.astype("float32"), x, out).astype("float64"))
+    with pytest.raises(GradientError, match="differ from finite differences"):
+        check_grads(f, POINT.astype("float64"))

@@ -108,6 +108,17 @@ def test_nothing_to_call_with_is_refused() -> None:
         gradient_test(nn.LSTM(1, 2))  # only of a class is it known what it may be called with
 
 
+def test_what_a_class_cannot_be_made_of_is_refused() -> None:
+    for init in None, {"input_size": 2}, {"sizes": 2}, (2, 2):
+        with pytest.raises(TypeError, match=r"expected init to make a GRUCell\(.*by name: init=dict\(\.\.\.\)"):
+            gradient_test(nn.GRUCell, (2, 2), init=init)  # type: ignore[arg-type]
+
+
+def test_a_list_for_a_shape_is_told_from_a_tuple() -> None:
+    with pytest.raises(TypeError, match="a tuple of integers is the shape of one"):
+        gradient_test(mg.tanh, [3, 2])()
+
+
 # ---- classes
 
 
@@ -270,7 +281,8 @@ def page() -> Iterator[dict[str, Any]]:
     names: dict[str, Any] = {}
     exec(EXAMPLES, names)
     yield names
-    del OPS["cube"], functions["cube"]
+    for name in "cube", "natural_log":
+        del OPS[name], functions[name]
 
 
 @pytest.mark.parametrize("name", sorted({*re.findall(r"\b(test_\w+)(?: =|\()", EXAMPLES)}))

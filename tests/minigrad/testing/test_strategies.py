@@ -242,3 +242,14 @@ def test_a_layer_may_be_any_callable() -> None:
 def test_what_makes_no_layer_is_refused(make: Any, options: Any, expected: str) -> None:
     with pytest.raises(TypeError, match=expected):
         layer_calls(make, **options)
+
+
+@pytest.mark.parametrize("domain", [(1, 0), (1, 1), 3, (0, 1, 2)])
+def test_a_domain_goes_from_low_to_high(domain: Any) -> None:
+    with pytest.raises(ValueError, match=r"strategies: expected domain to be \(lowest, highest\), got"):
+        strategies.arrays((2,), domain)
+
+
+def test_a_number_is_a_shape_or_a_kink() -> None:
+    assert smallest(strategies.arrays(3)).shape == (3,)
+    assert (abs(smallest(strategies.arrays(40, kinks=0))) >= MARGIN).all()
