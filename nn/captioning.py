@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 TINY = float(np.finfo(np.float32).tiny)
-SIDE = 4  # features are averaged to so many rows and columns where the image is taken as a whole
 
 
 class Glimpse(NamedTuple):
@@ -45,22 +44,25 @@ class Glimpse(NamedTuple):
     chosen: npt.NDArray[np.int64] | None = None  # the place that was drawn, (B,)
 
 
-def whole(D: int, size: int, activation: Module) -> Sequential:
+class Sizes(NamedTuple):
+    """What the parts of a captioner must know of each other."""
+
+    D: int  # how many features a place has
+    side: int  # where the image is taken as a whole, features are averaged to so many rows and columns
+    H: int  # the length of the state
+    states: int  # 2 for an LSTM, which has c too, else 1
+
+
+def whole(sizes: Sizes, size: int, activation: Module) -> Sequential:
     """Features (B, D, rows, columns) -> one vector (B, size)."""
-    return Sequential(AdaptiveAvgPool2d(SIDE), Flatten(), Linear(SIDE * SIDE * D, size), activation)
+    return Sequential(AdaptiveAvgPool2d(sizes.side), Flatten(), Linear(sizes.side**2 * sizes.D, size), activation)
 
 
 # ---- what the recurrent network is given
 
 
 class Look(Module):
-    """How a recurrent network is given an image; the base of the four.
-
-    Args:
-        D: how many features a place has.
-        H: the length of the state.
-        states: 2 for an LSTM, which has c too, else 1.
-    """
+    """How a recurrent network is given an image; the base of the four."""
 
     size = 0  #: how long z is
     attends = False  #: whether what a step sees depends on the state before it
@@ -77,8 +79,8 @@ class Look(Module):
 class FirstState(Look):
     """The image makes the first state, h_0 = tanh(W v); the steps see nothing of it."""
 
-    def __init__(self, D: int, H: int, states: int) -> None:
-        self.first = whole(D, states * H, Tanh())
+    def __init__(self, sizes: Sizes) -> None:
+        self.first = whole(sizes, sizes.states * sizes.H, Tanh())
 
     def begin(self, features: Tensor) -> tuple[Tensor | None, Any]:
         """The first state."""
@@ -88,9 +90,9 @@ class FirstState(Look):
 class EveryStep(Look):
     """Each step sees the whole image, as one vector: h = tanh(W_xh x + W_hh h + W_ih v)."""
 
-    def __init__(self, D: int, H: int, states: int) -> None:
-        self.size = H
-        self.vector = whole(D, H, ReLU())
+    def __init__(self, sizes: Sizes) -> None:
+        self.size = sizes.H
+        self.vector = whole(sizes, sizes.H, ReLU())
 
     def begin(self, features: Tensor) -> tuple[Tensor | None, Any]:
         """The vector v (B, H)."""
@@ -106,10 +108,10 @@ class SoftAttention(FirstState):
 
     attends = True
 
-    def __init__(self, D: int, H: int, states: int) -> None:
-        super().__init__(D, H, states)
-        self.size, A = D, H // 2
-        self.key, self.query = Linear(D, A), Linear(H, A, bias=False)
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__(sizes)
+        self.size, A = sizes.D, max(1, sizes.H // 2)
+        self.key, self.query = Linear(sizes.D, A), Linear(sizes.H, A, bias=False)
 
     def begin(self, features: Tensor) -> tuple[Tensor | None, Any]:
         """The first state, and of each place its features v (B, L, D) and by what h is compared with it, (B, L, A)."""
@@ -146,7 +148,7 @@ class HardAttention(SoftAttention):
         return Glimpse(v[np.arange(len(v)), chosen], a, chosen)
 
 
-LOOKS: dict[str, Callable[[int, int, int], Look]] = {
+LOOKS: dict[str, Callable[[Sizes], Look]] = {
     "state": FirstState,
     "every": EveryStep,
     "soft": SoftAttention,
@@ -175,6 +177,11 @@ class Captioner(Module):
         look: a key of `LOOKS`.
         cell: "rnn", "lstm" or "gru".
         hidden, embedding: the lengths of the state and of a word's vector.
+        side: where the image is taken as a whole, features are averaged to so many rows and columns; 1 for an encoder
+            that gives one vector, (B, D, 1, 1).
+
+    Raises:
+        KeyError: an unknown look or cell.
     """
 
     def __init__(
@@ -186,13 +193,14 @@ class Captioner(Module):
         cell: str = "lstm",
         hidden: int = 256,
         embedding: int = 64,
+        side: int = 4,
     ) -> None:
         self.encoder, self.hidden = encoder, hidden
         self.states = 2 if cell == "lstm" else 1
-        self.look: Look = LOOKS[look](D, hidden, self.states)
+        self.look: Look = LOOKS[look](Sizes(D, side, hidden, self.states))
         self.embedding = Embedding(V, embedding)
         self.rnn = CELLS[cell](embedding + self.look.size, hidden)
-        self.output = Linear(hidden, V)
+        self.output = Linear(hidden + self.look.size, V)
 
     def begin(self, images: Any) -> tuple[Any, Any]:
         """The first state, and what the look keeps of the images."""
@@ -203,14 +211,18 @@ class Captioner(Module):
         return (parts if self.states > 1 else parts[0]), memory
 
     def steps(self, words: Tensor, state: Any, memory: Any) -> tuple[Tensor, Any, Glimpse]:
-        """h (T, B, H) after each of the words (T, B, E) that are read with one glimpse; the last state; the glimpse."""
-        h = state[0][0] if self.states > 1 else state[0]
-        glimpse = self.look(h, memory)
-        if glimpse.z is not None:
-            z = mg.broadcast_to(glimpse.z, (len(words), *glimpse.z.shape))
-            words = mg.concatenate([words, z], axis=-1)
-        hidden, state = self.rnn(words, state)
-        return hidden, state, glimpse
+        """What the next words are told by, after words (T, B, E) that are read with one glimpse.
+
+        Returns:
+            h and z, (T, B, H + size); the last state; the glimpse.
+        """
+        glimpse = self.look(state[0][0] if self.states > 1 else state[0], memory)
+        if glimpse.z is None:
+            h, state = self.rnn(words, state)
+            return h, state, glimpse
+        z = mg.broadcast_to(glimpse.z, (len(words), *glimpse.z.shape))
+        h, state = self.rnn(mg.concatenate([words, z], axis=-1), state)
+        return mg.concatenate([h, z], axis=-1), state, glimpse
 
     def forward(self, images: Any, ids: npt.NDArray[np.int64]) -> Told:
         """What it says after each of the right words (T, B), the first of which begin the captions."""

@@ -423,6 +423,24 @@ class CaptionBatch(NamedTuple):
     items: Ids  #: (B,), the places of the images in the data
 
 
+def teacher_forced(captions: Sequence[Ids]) -> tuple[Ids, Ids, Ids]:
+    """Captions, each the ids of its words, as a captioner reads them: x, y and lengths of a `CaptionBatch`.
+
+    >>> x, y, lengths = teacher_forced([np.array([7, 8]), np.array([9])])
+    >>> x.T, y.T, lengths
+    (array([[0, 7, 8],
+           [0, 9, 1]]), array([[   7,    8,    1],
+           [   9,    1, -100]]), array([3, 2]))
+    """
+    lengths = np.array([len(ids) + 1 for ids in captions])
+    x = np.full((lengths.max(), len(captions)), WordVocabulary.END)
+    y = np.full_like(x, IGNORED)
+    for b, ids in enumerate(captions):
+        x[: len(ids) + 1, b] = [WordVocabulary.START, *ids]
+        y[: len(ids) + 1, b] = [*ids, WordVocabulary.END]
+    return x, y, lengths
+
+
 class CaptionBatches:
     """Batches of images and captions, shuffled in every epoch, of which no more than one is in memory.
 
@@ -493,13 +511,7 @@ class CaptionBatches:
             self._epoch, self._order = epoch, order
         start = place * self._B
         found = [self._readable(i) for i in range(start, min(start + self._B, len(self._order)))]
-        captions = [self._vocabulary.encode(self._caption(pair)) for pair, _ in found]
-        lengths = np.array([len(ids) + 1 for ids in captions])
-        x = np.full((lengths.max(), len(found)), self._vocabulary.END)
-        y = np.full_like(x, IGNORED)
-        for b, ids in enumerate(captions):
-            x[: len(ids) + 1, b] = [self._vocabulary.START, *ids]
-            y[: len(ids) + 1, b] = [*ids, self._vocabulary.END]
+        x, y, lengths = teacher_forced([self._vocabulary.encode(self._caption(pair)) for pair, _ in found])
         items = np.array([self._item[pair] for pair, _ in found])
         return CaptionBatch(np.stack([image for _, image in found]), x, y, lengths, items)
 
