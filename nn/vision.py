@@ -76,8 +76,8 @@ class PublishedNet(Module):
             more = f"; and {len(problems) - SHOWN} more" * (len(problems) > SHOWN)
             raise CheckpointError(
                 f"{path}: expected the weights of torchvision's {self.published_as} for {self.output!r} of width "
-                f"{self.width}, but {'; '.join(problems[:SHOWN])}{more}. Save the state_dict of {self.published_as}, "
-                "with safetensors.torch.save_file"
+                f"{self.width}, but {'; '.join(problems[:SHOWN])}{more}. Give a file that safetensors.torch.save_file "
+                f"made of the state_dict of {self.published_as}, or take an output before the layers that differ"
             )
         self.load_state_dict(state, strict=False)
         return self
