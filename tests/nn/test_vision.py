@@ -54,7 +54,7 @@ def filled(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     return state
 
 
-def state_of(net: PublishedNet, dtype: str = "float32") -> dict[str, np.ndarray]:
+def state_of(net: nn.Module, dtype: str = "float32") -> dict[str, np.ndarray]:
     """All weights of a net by the formula."""
     state = filled({name: array.shape for name, array in net.state_dict().items()})
     return {name: a.astype(dtype if a.ndim else "int64") for name, a in state.items()}
@@ -103,7 +103,7 @@ def test_outputs_are_torchvisions(name: str, output: str, dtype: str, device: st
 
 
 @pytest.mark.parametrize(
-    "name, output, shape",
+    ("name", "output", "shape"),
     [
         ("vgg16", "grid14", (512, 14, 14)),
         ("vgg16", "grid7", (512, 7, 7)),
@@ -120,7 +120,8 @@ def test_shapes_at_224_pixels(name: str, output: str, shape: tuple[int, ...]) ->
 
 
 def test_a_frozen_net_passes_gradients_on_to_the_image_alone(name: str) -> None:
-    net = NETS[name]("grid14", width=1).eval().requires_grad_(False)
+    net = NETS[name]("grid14", width=WIDTH).eval().requires_grad_(False)
+    net.load_state_dict(state_of(net))
     images = mg.tensor(numbers("images", (1, 3, 64, 64)), requires_grad=True, dtype="float32")
     net(images).sum().backward()
     assert images.grad.data.any()
