@@ -219,7 +219,7 @@ def test_a_file_of_something_else_is_refused(name: str, tmp_path: Path) -> None:
     net, path = NETS[name]("grid14", width=1), tmp_path / "weights.safetensors"
     other = {"vgg16": ResNet18, "resnet18": VGG16}[name](width=1)
     own = net.state_dict()
-    for state in (other.state_dict(), {"step": 7, "model": own}, [1, 2], dict.fromkeys(own, 1)):
+    for state in (other.state_dict(), {"step": 7, "model": own}, 7, dict.fromkeys(own, 1)):
         nn.save(path, state)
         with pytest.raises(nn.CheckpointError, match=r"weights\.safetensors: expected the weights .*; and \d+ more\."):
             net.load_published(path)
