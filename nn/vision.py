@@ -54,14 +54,16 @@ class PublishedNet(Module):
     def load_published(self, path: str | Path) -> Self:
         """Take the weights of torchvision's net from a safetensors file, and return this net.
 
+        Nothing is downloaded. The file is made where torchvision is, here for VGG16:
+
+            net = torchvision.models.vgg16(weights="IMAGENET1K_V1")
+            safetensors.torch.save_file(net.state_dict(), "vgg16.safetensors")
+
         Weights behind this net's output are passed over, so that a net fine-tuned to other classes gives features too.
         The numbers take this net's dtype.
 
         Args:
-            path: of a file made where torchvision is, here for VGG16; nothing is downloaded by this method:
-
-                net = torchvision.models.vgg16(weights="IMAGENET1K_V1")
-                safetensors.torch.save_file(net.state_dict(), "vgg16.safetensors")
+            path: the file.
 
         Raises:
             CheckpointError: the file is missing or damaged, or has not the names and shapes of this net's weights.
@@ -75,9 +77,10 @@ class PublishedNet(Module):
         if problems:
             more = f"; and {len(problems) - SHOWN} more" * (len(problems) > SHOWN)
             raise CheckpointError(
-                f"{path}: expected the weights of torchvision's {self.published_as} for {self.output!r} of width "
-                f"{self.width}, but {'; '.join(problems[:SHOWN])}{more}. Save the state_dict of {self.published_as}, "
-                "with safetensors.torch.save_file"
+                f"{path}: expected the weights of torchvision's {self.published_as}, as "
+                f"{type(self).__name__}({self.extra_repr()}) has them, but {'; '.join(problems[:SHOWN])}{more}. Give a "
+                f"file that safetensors.torch.save_file made of the state_dict of {self.published_as}, "
+                "or take an output before the layers that differ"
             )
         self.load_state_dict(state, strict=False)
         return self
@@ -107,7 +110,7 @@ def unfit(state: Mapping[str, Any], own: Mapping[str, Array]) -> Iterator[str]:
 
 
 class VGG16(PublishedNet):
-    """Thirteen convolutions and three linear layers, all 3x3 and ReLU; torchvision's vgg16.
+    """Thirteen 3x3 convolutions, pooled five times, and three linear layers; torchvision's vgg16.
 
     Source: Simonyan, Zisserman, Very deep convolutional networks for large-scale image recognition, 2015. The weights
     are those that torchvision calls VGG16_Weights.IMAGENET1K_V1, for images normalised by ImageNet's mean and standard

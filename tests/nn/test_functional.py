@@ -195,8 +195,5 @@ def test_adaptive_pooling_refuses_no_windows_and_no_places() -> None:
     with pytest.raises(ValueError, match="adaptive_avg_pool2d: output_size"):
         F.adaptive_avg_pool2d(np.ones((1, 1, 2, 2)), 0)
     for shape in ((2, 2), (1, 1, 0, 2)):
-        with pytest.raises(
-            ValueError,
-            match=re.escape(f"adaptive_avg_pool2d: expected input (N, C, H, W) or (C, H, W), not empty, got {shape}"),
-        ):
+        with pytest.raises(ValueError, match=re.escape(f"not empty, got {shape}")):
             F.adaptive_avg_pool2d(np.ones(shape), 1)
