@@ -1,23 +1,25 @@
-"""The captioner of `demos.captioner`: its encoders, its loss on a batch, and the graph of a short caption to draw."""
+"""The captioner of `demos.captioner`: which network looks at the image, and what a word owes to each pixel."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import minigrad as mg
 import nn
-from nn.captioning import Captioner, Told
+from nn.captioning import LOOKS, Captioner
 from nn.vision import VGG16, ResNet18
 
 WIDTHS = (32, 64, 128, 128)  # channels of the small net's convolutions
-DEEP = {"vgg16": VGG16, "resnet18": ResNet18}
+DEEP = {  # published nets, and how many features they give, of the whole image or of a place
+    "vgg16": (VGG16, {"vector": 4096, "grid14": 512}),
+    "resnet18": (ResNet18, {"vector": 512, "grid14": 256}),
+}
 ENCODERS = ("small", *DEEP)
 
 
 class SmallNet(nn.Module):
     """Four convolutions, (B, 3, S, S) -> (B, 128, S / 8, S / 8): what learns from scratch in minutes."""
-
-    features = WIDTHS[-1]
 
     def __init__(self) -> None:
         layers: list[nn.Module] = []
@@ -28,3 +30,56 @@ class SmallNet(nn.Module):
 
     def forward(self, images: Any) -> mg.Tensor:
         return self.net(images)
+
+
+class AsGrid(nn.Module):
+    """Features as a grid: (B, D, rows, columns) as they are, one vector an image, (B, D), as a single place."""
+
+    def forward(self, features: Any) -> mg.Tensor:
+        x = mg.as_tensor(features)
+        return x if x.ndim == 4 else x.reshape(*x.shape, 1, 1)
+
+
+def deep_net(config: Mapping[str, Any]) -> nn.Module:
+    """The published net of a config, with its weights where the config names their file.
+
+    Without attention it gives one vector an image, with attention a grid of 14 x 14 places for images of 224 pixels.
+    """
+    kind, _ = DEEP[config["encoder"]]
+    net = kind(output_of(config))
+    return net.load_published(config["weights"]) if config["weights"] else net
+
+
+def output_of(config: Mapping[str, Any]) -> str:
+    """What a published net is to give."""
+    return "grid14" if LOOKS[config["look"]].attends else "vector"
+
+
+def captioner_of(config: Mapping[str, Any]) -> Captioner:
+    """The model of a run's config, not trained yet."""
+    if config["encoder"] == "small":
+        encoder, D, side = SmallNet(), WIDTHS[-1], 4
+    else:
+        output = output_of(config)
+        encoder = AsGrid() if config["frozen"] else nn.Sequential(deep_net(config), AsGrid())
+        D, side = DEEP[config["encoder"]][1][output], 1 if output == "vector" else 4
+    V, names = len(config["words"]) + 3, ("look", "cell", "hidden", "embedding")
+    return Captioner(encoder, D, V, side=side, **{name: config[name] for name in names})
+
+
+def gradients_of_words(model: Captioner, image: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """How much the score of each word of a caption changes with each pixel: |d logit / d pixel|, summed over colours.
+
+    Args:
+        model: set to evaluation.
+        image: (3, H, W).
+        ids: the caption, (T,).
+
+    Returns:
+        (T, H, W).
+    """
+    x = mg.tensor(image[None], requires_grad=True)
+    before = np.concatenate([[0], ids[:-1]]).astype(np.int64)[:, None]  # START, and the words but the last
+    logits = model(x, before).logits  # (T, 1, V)
+    found = [mg.grad(logits[t, 0, int(i)], x, retain_graph=True)[0] for t, i in enumerate(ids)]
+    return np.stack([np.abs(g.numpy()[0]).sum(axis=0) for g in found])
