@@ -28,7 +28,7 @@ from .command_line import (
     to_its_end,
     told_in_one_line,
     training_options,
-    whole,
+    whole_config,
 )
 from .corpora import NAMES
 from .run_folder import RunFolder
@@ -113,9 +113,9 @@ def folder_of(path: Path) -> RunFolder:
 
 
 def config_of(folder: RunFolder) -> dict[str, Any]:
-    """The config of the run in a folder, if it is whole; FileNotFoundError or ValueError otherwise."""
+    """The config of the run in a folder."""
     like = training_options(train_parser().parse_args([])) | dict(prompt="", characters="", text_sha256="")
-    return whole(folder.read_config(), folder.path, like, choices={"cell": CELLS})
+    return whole_config(folder, like, choices={"cell": CELLS})
 
 
 def parser() -> argparse.ArgumentParser:

@@ -14,6 +14,7 @@ from typing import Any
 import minigrad as mg
 import nn
 
+from .run_folder import RunFolder
 from .running import SCHEDULES, Run
 
 
@@ -53,12 +54,8 @@ def add_training_options(command: argparse.ArgumentParser, lr: float, minutes: f
     add("--schedule", choices=SCHEDULES, default="cosine", help="of the learning rate (%(default)s)")
     add("--clip", type=above_0, default=1.0, help="largest norm of the gradient (%(default)s)")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="(%(default)s)")
-    add(
-        "--minutes",
-        type=above_0,
-        default=minutes,
-        help="of training and validation, by what some steps take (%(default)s)",
-    )
+    on_what = "of training and validation, by what some steps take (%(default)s)"
+    add("--minutes", type=above_0, default=minutes, help=on_what)
     add("--steps", type=count, help="bound the run by steps rather than by minutes")
     add("--threads", type=count, help="of BLAS (as many as turn out fastest; with --steps, 1)")
     add("--resume", metavar="RUN", help="go on with the run of this folder, by its own options")
@@ -70,18 +67,15 @@ def training_options(args: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in vars(args).items() if name not in ("out", "resume")}
 
 
-def whole(
-    config: dict[str, Any], path: Path, like: dict[str, Any], choices: dict[str, Collection[str]]
-) -> dict[str, Any]:
-    """The config of the run in a folder, if no field is missing or of another kind; ValueError otherwise.
+def whole_config(folder: RunFolder, like: dict[str, Any], choices: dict[str, Collection[str]]) -> dict[str, Any]:
+    """The config of the run in a folder; ValueError where a field is missing or of another kind.
 
     Args:
-        config: what the folder's config.json says.
-        path: the folder.
-        like: a config to compare with, each field by its type; None goes with all.
+        folder: FileNotFoundError where no run is in it.
+        like: a config that has all fields, each of the right type; None goes with any.
         choices: what a field may be, where that is one of a few.
     """
-    path, expected = path / "config.json", like | dict(steps=1, threads=1)
+    config, path, expected = folder.read_config(), folder.path / "config.json", like | dict(steps=1, threads=1)
     if missing := sorted(set(expected) - set(config)):
         raise ValueError(f"{path}: expected the config of a run, but it has no {', '.join(missing)}")
     for name, value in expected.items():
