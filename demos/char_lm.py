@@ -7,9 +7,6 @@ python -m demos.char_lm sample runs/stdlib-lstm --prompt "def "
 """
 
 import argparse
-import itertools
-import math
-import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,18 +18,30 @@ import minigrad as mg
 import nn
 
 from .char_model import CELLS, CharModel, continuations, vocabulary_of
-from .char_training import SCHEDULES, Training, blas_on, read, rehearsed
+from .char_training import Training, read
+from .command_line import (
+    add_training_options,
+    at_least_0,
+    count,
+    free_folder,
+    goes_on,
+    to_its_end,
+    told_in_one_line,
+    training_options,
+    whole_config,
+)
 from .corpora import NAMES
 from .run_folder import RunFolder
+from .running import blas_on, rehearsed
 
 
 def train(options: dict[str, Any], path: Path | None) -> None:
     """Train a model, in a new folder."""
     data = read(options, options["data_dir"])
     config = options | dict(prompt=data.prompt, characters=data.vocabulary.characters, text_sha256=data.sha256)
-    folder = RunFolder(path or free_folder(options["corpus"], options["cell"]))
+    folder = folder_of(path or free_folder(f"{Path(options['corpus']).stem}-{options['cell']}"))
     folder.check_new()
-    config |= {"threads": config["threads"] or 1} if config["steps"] else rehearsed(config, data, folder)
+    config |= {"threads": config["threads"] or 1} if config["steps"] else rehearsed(Training, config, data, folder)
     training = Training(config, data, folder)
     folder.begin(config)
     training.announce()
@@ -41,8 +50,8 @@ def train(options: dict[str, Any], path: Path | None) -> None:
 
 def resume(path: Path, data_dir: str | None) -> None:
     """Go on with the run of a folder, to the bits of a run that was never stopped."""
-    folder = RunFolder(path)
-    config = whole(folder.read_config(), path)
+    folder = folder_of(path)
+    config = config_of(folder)
     data = read(config, data_dir or config["data_dir"])
     if data.sha256 != config["text_sha256"]:
         raise ValueError(f"--resume: {config['corpus']} is not the text any more that this run began with")
@@ -55,18 +64,16 @@ def resume(path: Path, data_dir: str | None) -> None:
 
 
 def finish(training: Training) -> None:
-    """Run a training; where Ctrl-C ends it, say how to go on."""
-    path = shlex.quote(str(training.folder.path))
-    if not training.run():
-        print(f"stopped after step {training.step:,}; to go on: {sys.executable} -m demos.char_lm --resume {path}")
-        sys.exit(130)  # what a shell expects after Ctrl-C
+    """Run a training, and show what came of it."""
+    to_its_end(training, "demos.char_lm")
     training.conclude()
+    path = shlex.quote(str(training.folder.path))
     print(f"all of it is in {path}; to sample: {sys.executable} -m demos.char_lm sample {path}")
 
 
 def sample(path: Path, prompt: str | None, seed: int, count: int, interactive: bool, **options: Any) -> None:
     """Print texts by the model of a run folder."""
-    config = whole(RunFolder(path).read_config(), path)
+    config = config_of(folder_of(path))
     vocabulary, model = vocabulary_of(config), CharModel.of(config)
     model.load_state_dict(nn.load(path / "model.safetensors"))
     generator = mg.generator(seed)
@@ -100,32 +107,15 @@ def typed_lines() -> Iterator[str]:
             return
 
 
-def whole(config: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The config of a run, if no field is missing or of another kind; ValueError otherwise."""
-    path, added = path / "config.json", dict(steps=1, threads=1, prompt="", characters="", text_sha256="")
-    expected = training_options(train_parser().parse_args([])) | added
-    if missing := sorted(set(expected) - set(config)):
-        raise ValueError(f"{path}: expected the config of a run, but it has no {', '.join(missing)}")
-    for name, like in expected.items():
-        numbers = type(like) is float and type(config[name]) is int
-        if like is not None and type(config[name]) is not type(like) and not numbers:
-            raise ValueError(f"{path}: expected {name} to be of type {type(like).__name__}, got {config[name]!r:.60}")
-    for name, known in (("cell", CELLS), ("schedule", SCHEDULES)):
-        if config[name] not in known:
-            raise ValueError(f"{path}: expected {name} to be one of {', '.join(known)}, got {config[name]!r}")
-    return config
+def folder_of(path: Path) -> RunFolder:
+    """The folder of a run, there already or not."""
+    return RunFolder(path, counted="characters")
 
 
-def free_folder(corpus: str, cell: str) -> Path:
-    """The first of runs/NAME, runs/NAME-2, ... that holds no run yet."""
-    name = f"{Path(corpus).stem}-{cell}"
-    candidates = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
-    return next(path for n in candidates if not (path := Path("runs") / n).exists())
-
-
-def training_options(args: argparse.Namespace) -> dict[str, Any]:
-    """What of the command line makes the run: all but its folder, which may move."""
-    return {name: value for name, value in vars(args).items() if name not in ("out", "resume")}
+def config_of(folder: RunFolder) -> dict[str, Any]:
+    """The config of the run in a folder."""
+    like = training_options(train_parser().parse_args([])) | dict(prompt="", characters="", text_sha256="")
+    return whole_config(folder, like, choices={"cell": CELLS})
 
 
 def parser() -> argparse.ArgumentParser:
@@ -183,41 +173,9 @@ def train_parser() -> argparse.ArgumentParser:
     add("--dropout", type=float, default=0.0, help="a probability (%(default)s)")
     add("--chunk", type=int, default=32, help="T, the steps of truncated BPTT (%(default)s)")
     add("--streams", type=int, default=32, help="B, the parallel streams (%(default)s)")
-    add("--lr", type=float, default=4e-3, help="AdamW's learning rate, the highest (%(default)s)")
-    add("--weight-decay", type=at_least_0, default=0.05, help="a step shrinks weights by lr times this (%(default)s)")
-    add("--schedule", choices=SCHEDULES, default="cosine", help="of the learning rate (%(default)s)")
-    add("--clip", type=above_0, default=1.0, help="largest norm of the gradient (%(default)s)")
-    add("--device", choices=("cpu", "cuda"), default="cpu", help="(%(default)s)")
-    add(
-        "--minutes", type=above_0, default=2.0, help="of training and validation, by what some steps take (%(default)s)"
-    )
-    add("--steps", type=count, help="bound the run by steps rather than by minutes")
-    add("--threads", type=count, help="of BLAS (as many as turn out fastest; with --steps, 1)")
-    add("--resume", metavar="RUN", help="go on with the run of this folder, by its own options")
-    add("--out", type=Path, help="the run's folder (runs/CORPUS-CELL)")
+    add_training_options(command, lr=4e-3, minutes=2.0, out="runs/CORPUS-CELL")
     add_sampling_options(command)
     return command
-
-
-def count(text: str) -> int:
-    """An integer of at least 1."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
-    return int(text)
-
-
-def at_least_0(text: str) -> float:
-    """A finite number of at least 0."""
-    if not 0 <= float(text) < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a finite number of at least 0, got {text}")
-    return float(text)
-
-
-def above_0(text: str) -> float:
-    """A finite number above 0."""
-    if not 0 < float(text) < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a finite number above 0, got {text}")
-    return float(text)
 
 
 def unescaped(text: str) -> str:
@@ -227,23 +185,15 @@ def unescaped(text: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; what is wrong with it ends in one line on stderr."""
-    argv = sys.argv[1:] if argv is None else argv
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that can't show a character is no reason to stop
-    try:
+    argv = sys.argv[1:] if argv is None else list(argv)
+    with told_in_one_line("char_lm"):
         if argv[:1] == ["sample"]:
             sample(**vars(sample_parser().parse_args(argv[1:])))
-        elif any(word.partition("=")[0] == "--resume" for word in argv):
+        elif goes_on(argv):
             resume(**vars(resume_parser().parse_args(argv)))
         else:
             args = train_parser().parse_args(argv)
             train(training_options(args), args.out)
-    except BrokenPipeError:  # nobody reads on, as in `... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, OSError, FloatingPointError, mg.DeviceError, nn.CheckpointError) as error:
-        sys.exit(f"char_lm: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 if __name__ == "__main__":

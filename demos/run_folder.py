@@ -17,17 +17,20 @@ import minigrad as mg
 import nn
 from nn.checkpoint import write_whole
 
-LOG_COLUMNS = ("step", "seconds", "characters", "train_nats", "val_nats")
-
 
 class RunFolder:
     """The folder of one run.
 
     The checkpoint is the run: it holds the log and the ladder too, from which a resumed run writes these files again.
+
+    Args:
+        path: the folder; it need not exist.
+        counted: what the run learns from, as "characters": the name of its column in the log.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, counted: str) -> None:
+        self.path, self.counted = path, counted
+        self.columns = ("step", "seconds", counted, "train_nats", "val_nats")
         self.rows: list[dict[str, Any]] = []  # of the log
         self.rungs: list[dict[str, Any]] = []  # of the ladder: step, title and text
 
@@ -53,7 +56,7 @@ class RunFolder:
         """The config of the run in this folder; FileNotFoundError or ValueError where there is none."""
         path = self.path / "config.json"
         if not path.exists():
-            raise FileNotFoundError(f"{path} is missing: expected the folder of a run, as runs/stdlib-lstm")
+            raise FileNotFoundError(f"{path} is missing: expected the folder of a run, as in runs/")
         try:
             config = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
             if not isinstance(config, dict):
@@ -104,7 +107,7 @@ class RunFolder:
         """Append a row to log.csv; a missing column stays empty."""
         self.rows.append(row)
         with (self.path / "log.csv").open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, LOG_COLUMNS).writerow(row)
+            csv.DictWriter(file, self.columns).writerow(row)
 
     def rung(self, **rung: Any) -> None:
         """Append a rung to the ladder of samples, samples.md: its step, title and text."""
@@ -118,7 +121,7 @@ class RunFolder:
         """Write log.csv and samples.md from the start."""
         rows, rungs, self.rows, self.rungs = self.rows, self.rungs, [], []
         with (self.path / "log.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow(LOG_COLUMNS)
+            csv.writer(file).writerow(self.columns)
         (self.path / "samples.md").write_text("")
         for row in rows:
             self.log(**row)
@@ -136,22 +139,22 @@ class RunFolder:
         except mg.drawing.DotMissing as missing:
             print(f"no graph.svg: {missing}")
 
-    def plot(self, title: str, baselines: dict[str, float], unit: str) -> None:
-        """Write loss.png: training and validation loss against characters read, beside the baselines."""
+    def plot(self, title: str, baselines: dict[str, float], xlabel: str, unit: str) -> None:
+        """Write loss.png: training and validation loss, of a unit, against what was counted, beside the baselines."""
         figure, axes = plt.subplots(figsize=(10, 6), dpi=128, layout="constrained")
         for column, label, style in (
             ("train_nats", "training", dict(color="#9ecae1", linewidth=1)),
             ("val_nats", "validation", dict(color="#08519c", linewidth=2, marker="o")),
         ):
-            rows = [row for row in self.rows if column in row and row["characters"]]
-            axes.plot([row["characters"] for row in rows], [row[column] for row in rows], label=label, **style)
+            rows = [row for row in self.rows if column in row and row[self.counted]]
+            axes.plot([row[self.counted] for row in rows], [row[column] for row in rows], label=label, **style)
         for name, nats in baselines.items():
             axes.axhline(nats, color="0.5", linewidth=1, linestyle="--")
             place = dict(
                 xycoords=("axes fraction", "data"), ha="left", va="top", color="0.35"
             )  # the curves begin above
             axes.annotate(f"{name} {nats:.2f}", (0.005, nats), **place)
-        axes.set(xlabel=f"{unit}s read", ylabel=f"loss (nats a {unit})", xscale="log")
+        axes.set(xlabel=xlabel, ylabel=f"loss (nats a {unit})", xscale="log")
         axes.set_title(title, loc="left")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -22,7 +22,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 import nn
-from demos import char_lm, char_training
+from demos import char_lm, running
 from demos.run_folder import RunFolder
 from nn.checkpoint import digest, taken_apart
 from tests.children import CHILDREN
@@ -34,7 +34,7 @@ COUNTED = "kills", "before its first save", "within a save", "between saves", "r
 
 def live(argv: list[str], output: Path) -> None:
     """One life of a run: its command line, with a checkpoint after each step and no pictures."""
-    char_training.SAVE_EVERY = 0.0
+    running.SAVE_EVERY = 0.0
     tqdm.set_lock(threading.RLock())  # its own outlives a process that is killed
     RunFolder.draw = RunFolder.plot = lambda *_: None  # they take most of the time, and nothing goes on from them
     with output.open("w") as file, redirect_stdout(file), redirect_stderr(file):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import nn
-from demos import char_lm, char_training
+from demos import char_lm, char_training, running
 from demos.char_model import CharModel, by_documents, continuations, loss_of, validate
 from nn.streams import IGNORED, Chunk
 from nn.text import Vocabulary
@@ -60,13 +60,13 @@ def test_log_has_its_columns_and_the_loss_falls(trained):
     rows = list(csv.DictReader((trained / "log.csv").read_text().splitlines()))
     assert list(rows[0]) == ["step", "seconds", "characters", "train_nats", "val_nats"]
     validated = [float(row["val_nats"]) for row in rows if row["val_nats"]]
-    assert len(validated) == len(char_training.STAGES)
+    assert len(validated) == len(running.STAGES)
     assert validated[-1] < validated[0] - 0.1
     assert [int(row["characters"]) for row in rows] == [int(row["step"]) * 20 for row in rows]
 
 
 def test_samples_are_a_ladder_of_every_stage(trained):
-    assert (trained / "samples.md").read_text().count("## step") == len(char_training.STAGES)
+    assert (trained / "samples.md").read_text().count("## step") == len(running.STAGES)
 
 
 @pytest.mark.parametrize("cell", char_lm.CELLS)
@@ -140,7 +140,7 @@ def test_any_language_trains_and_samples(bytes_, tmp_path, capsys):
     path.write_text("형식은 영어 교사다. « Война и мир » 🙂\n" * 40, encoding="utf-8")
     argv = ["--corpus", str(path), "--steps", "30", "--out", str(run), "--prompt", "형식", *bytes_, *SMALL]
     char_lm.main(argv)
-    assert (run / "samples.md").read_text(encoding="utf-8").count("## step") == len(char_training.STAGES)
+    assert (run / "samples.md").read_text(encoding="utf-8").count("## step") == len(running.STAGES)
     assert f"bits a {'byte' if bytes_ else 'character'}" in (run / "samples.md").read_text(encoding="utf-8")
     capsys.readouterr()
     char_lm.main(["sample", str(run), "--prompt", "형식", "--length", "20"])
@@ -275,11 +275,11 @@ def test_the_rehearsal_takes_the_threads_that_are_fastest(text, tmp_path, monkey
         now.append(threads)
         yield
 
-    monkeypatch.setattr(char_training, "blas_on", blas_on)
-    monkeypatch.setattr(char_training, "most_threads", lambda: 2)
+    monkeypatch.setattr(running, "blas_on", blas_on)
+    monkeypatch.setattr(running, "most_threads", lambda: 2)
     for slow, fast in (1, 2), (2, 1):
         seconds = {slow: 0.02, fast: 0.01}
-        monkeypatch.setattr(char_training, "timed", lambda f, seconds=seconds: (f(), seconds[now[-1]])[1])
+        monkeypatch.setattr(running, "timed", lambda f, seconds=seconds: (f(), seconds[now[-1]])[1])
         run = tmp_path / f"on-{fast}"
         char_lm.main(["--corpus", str(text), "--minutes", "0.01", "--out", str(run), *SMALL])
         assert json.loads((run / "config.json").read_text())["threads"] == now[-1] == fast
