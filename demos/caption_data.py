@@ -11,7 +11,13 @@ import numpy as np
 
 import nn
 from nn.captions import (
-    CaptionBatch, CaptionBatches, Captioned, Problems, WordVocabulary, read_captions, teacher_forced,
+    CaptionBatch,
+    CaptionBatches,
+    Captioned,
+    Problems,
+    WordVocabulary,
+    read_captions,
+    teacher_forced,
 )  # fmt: skip
 from nn.images import IMAGENET_MEAN, IMAGENET_STD, FeatureCache, ImageError, read_image
 
@@ -136,7 +142,9 @@ class PhotographSource:
         self.label, self.size = captions.name, size
         found = read_captions(captions, images, problems=problems)
         named = {line.strip() for line in test_list.read_text().splitlines()} if test_list else set()
-        tests = {item.image for i, item in enumerate(found) if (item.image.name in named if named else i % HELD_OUT == 0)}
+        tests = {
+            item.image for i, item in enumerate(found) if (item.image.name in named if named else i % HELD_OUT == 0)
+        }
         train = found if memorise else [item for item in found if item.image not in tests]
         self._shown = found if memorise else [item for item in found if item.image in tests]
         self.splits = ("train",) if memorise else ("test",)

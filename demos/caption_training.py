@@ -3,13 +3,14 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import minigrad as mg
-from nn.captioning import Captioner, caption_loss
-from nn.captions import WordVocabulary, teacher_forced
+import nn
+from nn.captioning import Captioner, HardAttention, caption_loss
+from nn.captions import teacher_forced
 from nn.checkpoint import write_whole
 from nn.streams import IGNORED
 
@@ -97,11 +98,128 @@ class Training(Run):
         self.folder.draw(loss)
 
     def conclude(self) -> None:
-        """Test the model, and write what it says on a page."""
-        self.folder.plot(f"{NAMES[self.config['look']]}, {self.config['cell'].upper()}", {}, "images seen", "word")
-        results = [
-            Result(split, captions_of(self.mean, self.data.vocabulary, self.data.shown(split, TESTED), self.config["beams"]))
-            for split in self.data.splits
-        ]
-"""
-"""
+        """Test the model on every split, and write the measures and the page."""
+        config, path = self.config, self.folder.path
+        self.folder.plot(f"{NAMES[config['look']]}, {config['cell'].upper()}", {}, "images seen", "word")
+        tested = Tested.of(config, self.mean, self.data)
+        write_whole(path / "measures.json", json.dumps(tested.measures, indent=2).encode())
+        print(in_columns(tested.measures))
+        plots = {"loss on the way": (path / "loss.png").read_bytes()}
+        drawings = (
+            {"the captioner unrolled, a cluster a step": svg.read_text()}
+            if (svg := path / "graph.svg").exists()
+            else {}
+        )
+        tested_page(path / "index.html", self.data, [tested], plots, drawings)
+
+
+# ---- what came of it
+
+
+class Tested(NamedTuple):
+    """What a finished model says of the images of each split."""
+
+    name: str
+    model: Captioner
+    said: dict[str, list[Judged]]
+    measures: list[dict[str, Any]]  # a row for each split
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], model: Captioner, data: Source) -> "Tested":
+        """Test a model."""
+        said, rows = {}, []
+        for split in data.splits:
+            shown = data.shown(split, TESTED)
+            said[split] = captions_of(model, data.vocabulary, shown, config["beams"])
+            name = f"{NAMES[config['look']]}, {config['cell'].upper()}"
+            about = {"model": name, "images": f"{split}, {len(shown)}"}
+            rows.append(about | measures(said[split], grid_of(model, shown)))
+        return cls(NAMES[config["look"]], model, said, rows)
+
+
+def grid_of(model: Captioner, shown: Sequence[Shown]) -> tuple[int, int] | None:
+    """Rows and columns of the places that a model attends to; None: it does not attend."""
+    if not model.look.attends:
+        return None
+    with mg.no_grad():
+        rows, columns = model.encoder(shown[0].x[None]).shape[2:]
+    return rows, columns
+
+
+def tested_page(
+    path: Path, data: Source, tested: Sequence[Tested], plots: Mapping[str, bytes], drawings: Mapping[str, str]
+) -> None:
+    """Write a page of what models say of the same images, side by side."""
+    examples = []
+    for split in data.splits:
+        for i in range(min(ON_PAGE // len(data.splits), len(tested[0].said[split]))):
+            shown = tested[0].said[split][i].shown
+            told = [told_by(one, one.said[split][i]) for one in tested]
+            examples.append(Example(shown.picture, shown.references, told))
+    facts = {"images": data.label, "words": len(data.vocabulary)}
+    facts |= {f"parameters, {one.name}": f"{sum(p.size for p in one.model.parameters()):,}" for one in tested}
+    rows = [row for one in tested for row in one.measures]
+    title = f"{data.label[0].upper()}{data.label[1:]}, captioned: {', '.join(one.name for one in tested)}"
+    write_page(path, title, facts, examples, rows, plots, drawings)
+
+
+def told_by(tested: Tested, judged: Judged) -> Told:
+    """A caption as the page shows it, with what each of its words owes to the pixels where the model takes these."""
+    model, caption, shown = tested.model, judged.caption, judged.shown
+    grid = grid_of(model, [shown])
+    maps = caption.maps.reshape(-1, *grid) if grid and caption.maps is not None else None
+    cells = caption.maps.argmax(axis=1) if isinstance(model.look, HardAttention) and caption.maps is not None else None
+    takes_pixels = shown.x.shape[1:] == shown.picture.shape[:2]
+    gradients = gradients_of_words(model, shown.x, caption.ids) if takes_pixels and judged.words else None
+    note, right = in_a_word(judged)
+    return Told(tested.name, judged.words, maps, cells, gradients, note, right)
+
+
+def in_a_word(judged: Judged) -> tuple[str, bool | None]:
+    """What to think of a caption, and whether it is right; None: a person must say."""
+    if judged.verdict is None:
+        exact = judged.sentence in judged.shown.references
+        return ("word for word", True) if exact else ("", None)
+    if not judged.verdict.complete:
+        return ("true, not complete" if judged.verdict.true else "not true"), False
+    return "true and complete" + ", detailed" * judged.verdict.detailed, True
+
+
+def in_columns(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of measures as lines of text."""
+    lines = []
+    for row in rows:
+        shown = [f"{name} {value:.3f}" if isinstance(value, float) else str(value) for name, value in row.items()]
+        lines.append(", ".join(shown))
+    return "\n".join(lines)
+
+
+# ---- what it learns from
+
+
+def read(config: Mapping[str, Any]) -> Source:
+    """The source that a config names; ValueError or OSError where it can't be used."""
+    if config["captions"] is None:
+        return SceneSource(config["scenes"], config["batch"], config["seed"])
+    if config["images"] is None:
+        raise ValueError("--images: expected the folder of the images that --captions names, got none")
+    if config["frozen"] and config["encoder"] == "small":
+        raise ValueError("--frozen: expected --encoder vgg16 or resnet18 with it, with --weights")
+    names = ("size", "minimum", "seed", "strict", "memorise")
+    return PhotographSource(
+        Path(config["captions"]),
+        Path(config["images"]),
+        B=config["batch"],
+        test_list=config["test_list"] and Path(config["test_list"]),
+        frozen=deep_net(config) if config["frozen"] else None,
+        features=config["features"] and Path(config["features"]),
+        **{name: config[name] for name in names},
+    )
+
+
+def finished(path: Path, config: Mapping[str, Any]) -> Captioner:
+    """The model of a run folder, of its last stage, set to evaluation; CheckpointError where it is another's."""
+    model = captioner_of(config)
+    model.load_state_dict(nn.load(path / "model.safetensors"))
+    model.eval()
+    return model

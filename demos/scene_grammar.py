@@ -1,6 +1,6 @@
 """Sentences about scenes: one grammar writes them, and judges whether a sentence is true of a scene and tells all of it.
 
-    a small red striped circle is left of a large blue square
+a small red striped circle is left of a large blue square
 """
 
 import itertools

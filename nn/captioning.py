@@ -354,7 +354,9 @@ def picked(tensors: Any, rows: np.ndarray, axis: int = 0) -> Any:
 # ---- learning
 
 
-def caption_loss(told: Told, target: npt.NDArray[np.int64], entropy: float = 0.01, discount: float = 0.5) -> Tensor:
+def caption_loss(
+    told: Told, target: npt.NDArray[np.int64], entropy: float = 0.01, discount: float = 0.5
+) -> tuple[Tensor, float]:
     """Mean cross-entropy of the words, in nats; where places were drawn, with what trains the drawing.
 
     REINFORCE makes those places likelier after which the right words were likelier than elsewhere in the batch:
@@ -369,11 +371,16 @@ def caption_loss(told: Told, target: npt.NDArray[np.int64], entropy: float = 0.0
         target: the words that were to come, (T, B), `IGNORED` behind the end.
         entropy: how much H(a) counts.
         discount: how much of what comes later a place is held to account for.
+
+    Returns:
+        What to descend, and the mean cross-entropy alone.
     """
     words = F.cross_entropy(told.logits.swapaxes(1, 2), target, ignore_index=IGNORED, reduction="none")  # (T, B)
     counts = target != IGNORED
+    n = int(counts.sum())
+    mean = mg.sum(words) / n
     if told.chosen is None or told.maps is None:
-        return mg.sum(words) / int(counts.sum())
+        return mean, float(mean)
     reward, advantages = np.zeros(target.shape[1]), np.zeros(target.shape)
     for t in reversed(range(len(target))):
         reward = np.where(counts[t], -to_numpy(words.data)[t] + discount * reward, 0.0)
@@ -381,5 +388,5 @@ def caption_loss(told: Told, target: npt.NDArray[np.int64], entropy: float = 0.0
     logarithms = mg.log(mg.maximum(told.maps, TINY))
     drawn = mg.squeeze(mg.take_along_axis(logarithms, told.chosen[..., None], -1), axis=-1)  # (T, B)
     spread = -(told.maps * logarithms).sum(axis=-1) * counts.astype(told.maps.dtype)
-    learned = words - drawn * advantages.astype(told.maps.dtype) - entropy * spread
-    return mg.sum(learned) / int(counts.sum())
+    learned = drawn * advantages.astype(told.maps.dtype) + entropy * spread
+    return mean - mg.sum(learned) / n, float(mean)
