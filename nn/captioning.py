@@ -24,7 +24,7 @@ from minigrad.backend import default_generator, to_numpy
 from . import functional as F
 from .convolution import AdaptiveAvgPool2d
 from .generation import draw
-from .layers import Embedding, Flatten, Linear, ReLU, Sequential, Tanh
+from .layers import Dropout, Embedding, Flatten, Linear, ReLU, Sequential, Tanh
 from .module import Module
 from .recurrent import GRU, LSTM, RNN
 from .streams import IGNORED
@@ -179,6 +179,7 @@ class Captioner(Module):
         hidden, embedding: the lengths of the state and of a word's vector.
         side: where the image is taken as a whole, features are averaged to so many rows and columns; 1 for an encoder
             that gives one vector, (B, D, 1, 1).
+        dropout: how much of h words are told without, in training: they are told by z then, by what is looked at.
 
     Raises:
         KeyError: an unknown look or cell.
@@ -194,12 +195,14 @@ class Captioner(Module):
         hidden: int = 256,
         embedding: int = 64,
         side: int = 4,
+        dropout: float = 0.0,
     ) -> None:
         self.encoder, self.hidden = encoder, hidden
         self.states = 2 if cell == "lstm" else 1
         self.look: Look = LOOKS[look](Sizes(D, side, hidden, self.states))
         self.embedding = Embedding(V, embedding)
         self.rnn = CELLS[cell](embedding + self.look.size, hidden)
+        self.dropout = Dropout(dropout)
         self.output = Linear(hidden + self.look.size, V)
 
     def begin(self, images: Any) -> tuple[Any, Any]:
@@ -219,10 +222,10 @@ class Captioner(Module):
         glimpse = self.look(state[0][0] if self.states > 1 else state[0], memory)
         if glimpse.z is None:
             h, state = self.rnn(words, state)
-            return h, state, glimpse
+            return self.dropout(h), state, glimpse
         z = mg.broadcast_to(glimpse.z, (len(words), *glimpse.z.shape))
         h, state = self.rnn(mg.concatenate([words, z], axis=-1), state)
-        return mg.concatenate([h, z], axis=-1), state, glimpse
+        return mg.concatenate([self.dropout(h), z], axis=-1), state, glimpse
 
     def forward(self, images: Any, ids: npt.NDArray[np.int64]) -> Told:
         """What it says after each of the right words (T, B), the first of which begin the captions."""
