@@ -47,6 +47,8 @@ ONLY_IN = {
     "safetensors": ["nn"],
     "matplotlib": ["demos"],
     "pooch": ["demos"],
+    "PIL": ["nn", "demos"],
+    "sacrebleu": ["nn"],
     "tqdm": ["demos"],
     "torch": [],
 }
