@@ -123,12 +123,19 @@ def _check(x: Array, weight: Array, bias: Any, channels: int, outputs: int, grou
     """Raise ValueError unless the shapes belong together."""
     if x.ndim != 4 or weight.ndim != 4:
         raise ValueError(f"expected x (N, C, H, W) and weight of 4 axes, got {x.ndim} and {weight.ndim} axes")
-    if groups < 1 or x.shape[1] % groups or weight.shape[0] % groups:
-        raise ValueError(f"expected groups to divide {x.shape[1]} channels and {weight.shape[0]}, got {groups}")
+    if not all((*x.shape[2:], *weight.shape[2:])):
+        raise ValueError("expected at least one row and column of x and of weight")
+    _check_groups(groups, x.shape[1], weight.shape[0])
     if x.shape[1] != channels:
         raise ValueError(f"expected x to have {channels} channels, as weight has it, got {x.shape[1]}")
     if bias is not None and getattr(bias, "shape", ()) != (outputs,):
         raise ValueError(f"expected bias of shape {(outputs,)}, one for each channel of the result")
+
+
+def _check_groups(groups: Any, first: int, second: int) -> None:
+    """Raise ValueError unless groups divide two numbers of channels."""
+    if not isinstance(groups, int | np.integer) or groups < 1 or first % groups or second % groups:
+        raise ValueError(f"groups: expected an integer that divides {first} channels and {second}, got {groups!r}")
 
 
 def _pairs(stride: Any, padding: Any, dilation: Any) -> tuple[Pair, Pair, Pair]:
@@ -194,8 +201,10 @@ def _conv2d_case(d: Any) -> Any:
 def _transposed_case(d: Any) -> Any:
     _, weight, _, y, options = _case(d)
     bias = d.array((weight.shape[1] * options["groups"],)) if d.boolean() else None
-    most = [max(s, e) - 1 for s, e in zip(options["stride"], options["dilation"], strict=True)]
-    return d.call(y, weight, bias, output_padding=tuple(d.integer(0, n) for n in most), **options)
+    least = _transposed_size(y.shape[2:], weight.shape[2:], options["stride"], options["padding"], options["dilation"])
+    limits = zip(least, options["stride"], options["dilation"], strict=True)
+    more = tuple(d.integer(max(0, 1 - n), max(s, e) - 1) for n, s, e in limits)
+    return d.call(y, weight, bias, output_padding=more, **options)
 
 
 def _weight_case(d: Any) -> Any:
@@ -355,6 +364,7 @@ def conv_transpose2d(
 def _plus(y: Array, bias: Array) -> Array:
     """y (N, F, H, W), which is ours, plus a bias for each channel."""
     if bias is not None:
+        y = y.astype(np.result_type(y.dtype, bias.dtype), copy=False)
         y += bias[:, None, None]
     return y
 
@@ -388,15 +398,23 @@ def conv2d_weight(
         kernel: (K_h, K_w); the result is of shape (F, C / groups, K_h, K_w).
         stride, padding, dilation, groups: of the convolution.
 
+    Raises:
+        ValueError: shapes that don't belong together.
+
     >>> import minigrad as mg
     >>> mg.conv2d_weight(mg.tensor([[[[1.0, 2.0, 4.0]]]]), mg.tensor([[[[1.0, 10.0]]]]), (1, 2))
     Tensor([[[[21., 42.]]]], dtype=float32)
     """
+    if x.ndim != 4 or y.ndim != 4 or len(x) != len(y):
+        raise ValueError("expected x (N, C, H, W) and y (N, F, H', W')")
+    _check_groups(groups, x.shape[1], y.shape[1])
     stride, padding, dilation = _pairs(stride, padding, dilation)
     F, C, kernel = y.shape[1] // groups, x.shape[1] // groups, pair("kernel", kernel, 1)
-    windows = windows_of(
-        xp, grown(xp, _channels_last(x, groups), padding, padding), kernel, stride, dilation, y.shape[2:]
-    )
+    most = count(x.shape[2:], kernel, stride, padding, dilation)
+    if any(n > m for n, m in zip(y.shape[2:], most, strict=True)):
+        raise ValueError(f"expected y of at most {most} rows and columns, as many windows as x has")
+    padded = grown(xp, _channels_last(x, groups), padding, padding)
+    windows = windows_of(xp, padded, kernel, stride, dilation, y.shape[2:])
     y, dtype = _channels_last(y, groups), np.result_type(x.dtype, y.dtype)
     weight = xp.zeros((groups, math.prod(kernel) * C, F), dtype)
     for images, block in _blocks(xp, windows, dtype):

@@ -24,6 +24,11 @@ def _in_steps(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Tensor, Tenso
     return y, reshape(average, -1), reshape(variance, -1)
 
 
+def _sums(xp: Any, *factors: Array) -> Array:
+    """For each channel the sum of products, (C,): of rows, of images, of all, since a long float32 sum loses digits."""
+    return xp.einsum(",".join(["nchw"] * len(factors)) + "->nch", *factors).sum(2).sum(0)
+
+
 def _back(g: list[Array], kept: list[Array], weight: Any, needs: tuple[bool, ...]) -> list[Any]:
     """The gradients of x, weight and bias; x^ is the normalised x, n how many elements a channel has.
 
@@ -32,7 +37,7 @@ def _back(g: list[Array], kept: list[Array], weight: Any, needs: tuple[bool, ...
     normalised, deviation = kept  # (N, C, H, W), (C,)
     dy, daverage, dvariance = g
     xp, n = backend_of(normalised).xp, normalised.size // len(deviation)
-    db, dw = dy.sum(AXES), xp.einsum("nchw,nchw->c", dy, normalised)
+    db, dw = _sums(xp, dy), _sums(xp, dy, normalised)
     dx = None
     if needs[0]:
         scale = 1 / deviation if weight is None else weight / deviation
@@ -80,9 +85,10 @@ def batch_norm(
     for name, factor in (("weight", weight), ("bias", bias)):
         if factor is not None and getattr(factor, "shape", ()) != (x.shape[1],):
             raise ValueError(f"expected {name} of shape ({x.shape[1]},), one for each channel")
-    average = x.mean(AXES)
+    n = x.size // x.shape[1]
+    average = _sums(xp, x) / n
     normalised = x - average[:, None, None]
-    variance = xp.einsum("nchw,nchw->c", normalised, normalised) / (x.size // x.shape[1])
+    variance = _sums(xp, normalised, normalised) / n
     deviation = xp.sqrt(variance + eps)
     normalised /= deviation[:, None, None]
     keep += [normalised, deviation]
