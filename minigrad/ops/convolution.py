@@ -181,16 +181,17 @@ def _weights(x: Any, y: Any, shape: Any, stride: Any, padding: Any, dilation: An
 def _case(d: Any) -> tuple[Any, ...]:
     """x, weight, bias or None, y of the shape of their convolution, and the options of a call."""
     kernel, stride, padding, dilation = ((d.integer(low, high), d.integer(low, 2)) for low, high in _OPTIONS)
-    G = d.integer(1, 2)
-    sides = [max(1, reach(k, e) - 2 * p) + d.integer(0, 2) for k, p, e in zip(kernel, padding, dilation, strict=True)]
-    N, C, F = d.integer(1, 2), d.integer(1, 2), G * d.integer(1, 2)
+    axes = zip(kernel, padding, dilation, (2, 1), strict=True)
+    sides = [max(1, reach(k, e) - 2 * p) + d.integer(0, more) for k, p, e, more in axes]
+    N, (G, C, F) = d.integer(1, 2), d.one_of(*_CHANNELS)
     out = count(sides, kernel, stride, padding, dilation)
     options = dict(stride=stride, padding=padding, dilation=dilation, groups=G)
-    x, weight = d.array((N, G * C, *sides)), d.array((F, C, *kernel))
-    return x, weight, d.array((F,)) if d.boolean() else None, d.array((N, F, *out)), options
+    x, weight = d.array((N, G * C, *sides)), d.array((G * F, C, *kernel))
+    return x, weight, d.array((G * F,)) if d.boolean() else None, d.array((N, G * F, *out)), options
 
 
 _OPTIONS = (1, 3), (1, 3), (0, 1), (1, 2)  # kernel, stride, padding, dilation: from, to
+_CHANNELS = [c for c in itertools.product((1, 2), repeat=3) if c != (2, 2, 2)]  # groups, channels of x and of y in each
 
 
 def _conv2d_case(d: Any) -> Any:

@@ -172,8 +172,8 @@ def _sample_by_grid(g: Any, x: Any, grid: Any, mode: str, padding_mode: str, ali
 
 
 def _sample_case(d: Any) -> Any:
-    N, C, H, W = d.integer(1, 2), d.integer(1, 2), d.integer(1, 3), d.integer(1, 3)
-    out, align = (d.integer(1, 2), d.integer(1, 2)), d.boolean()
+    N, C, H, W = d.integer(1, 2), d.integer(1, 2), d.integer(1, 2), d.integer(1, 3)
+    out, align = d.one_of((1, 1), (1, 2), (2, 1)), d.boolean()
     x, along = d.array((N, C, H, W)), (d.array((N, *out, 2)) + 3) / 6  # in [0, 1]
     # pixels from -1 to one behind the last, off what is a kink: whole numbers and halves
     cells = np.floor(along * 97) % (np.array([W, H]) + 2) - 1
