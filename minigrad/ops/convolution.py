@@ -288,7 +288,7 @@ def conv2d(
         groups: parts of the channels that do not see each other.
 
     Returns:
-        y: (N, F, H', W'), with H' = (H + 2 padding - dilation (K_h - 1) - 1) // stride + 1.
+        y (N, F, H', W'), with H' = (H + 2 padding - dilation (K_h - 1) - 1) // stride + 1.
 
     Raises:
         ValueError: shapes that don't belong together, or a window larger than the padded x.
@@ -339,7 +339,7 @@ def conv_transpose2d(
         output_padding: rows and columns more, behind: a convolution makes one shape of several.
 
     Returns:
-        y: (N, F, H', W'), with H' = stride (H - 1) - 2 padding + dilation (K_h - 1) + 1 + output_padding.
+        y (N, F, H', W'), with H' = stride (H - 1) - 2 padding + dilation (K_h - 1) + 1 + output_padding.
 
     Raises:
         ValueError: shapes that don't belong together, an empty result, or an output_padding that is not smaller than

@@ -266,7 +266,7 @@ def max_pool2d(
         ceil_mode: a last window that fits in part counts too.
 
     Returns:
-        y, places: both (N, C, H', W'); `max_unpool2d` takes them.
+        y and its places, both (N, C, H', W'), as `max_unpool2d` takes them.
 
     Raises:
         ValueError: options that can't be, padding of more than half the kernel, or a window that lies outside x.

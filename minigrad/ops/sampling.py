@@ -67,7 +67,7 @@ def affine_grid(xp: Any, theta: Array, size: Any, *, align_corners: bool = False
         align_corners: -1 and 1 are the centres of the outer pixels; False: their outer borders.
 
     Returns:
-        The points, (N, H, W, 2): x to the right, y downwards, from -1 to 1 within the image.
+        The points (x', y'), (N, H, W, 2), x' to the right, y' downwards, from -1 to 1 within the image.
 
     Raises:
         ValueError: shapes that don't belong together.
