@@ -213,8 +213,9 @@ class MaxUnpool2d(Module):
     """
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
-        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
-        self.padding = padding
+        self.kernel_size: Pair = pair("MaxUnpool2d: kernel_size", kernel_size, 1)
+        self.stride = self.kernel_size if stride is None else pair("MaxUnpool2d: stride", stride, 1)
+        self.padding: Pair = pair("MaxUnpool2d: padding", padding, 0)
 
     def forward(self, input: Any, indices: Any, output_size: Any = None) -> Tensor:
         """x, (N, C, H', W'), and its places to (N, C, H, W), `output_size` or the least that pools to x's."""

@@ -261,9 +261,12 @@ def max_unpool2d(
     """
     x = as_tensor(input)
     if output_size is None:
-        kernel, step, pad = (np.broadcast_to(n, 2) for n in (kernel_size, stride or kernel_size, padding))
-        output_size = tuple(((np.array(x.shape[-2:]) - 1) * step - 2 * pad + kernel).tolist())
-    indices = to_array(indices).reshape(x.shape if x.ndim == 4 else (1, *x.shape))
+        kernel, pads = pair("max_unpool2d: kernel_size", kernel_size, 1), pair("max_unpool2d: padding", padding, 0)
+        strides = kernel if stride is None else pair("max_unpool2d: stride", stride, 1)
+        axes = zip(x.shape[-2:], kernel, strides, pads, strict=True)
+        output_size = tuple((n - 1) * s - 2 * p + k for n, k, s, p in axes)
+    indices = to_array(indices)
+    indices = indices if x.ndim == 4 else indices[None]
     return of_batch(mg.max_unpool2d, x, indices, tuple(output_size)[-2:])
 
 
@@ -339,11 +342,11 @@ def batch_norm(
     Tensor([[[[-1.,  1.]]]], dtype=float32)
     """
     x = as_tensor(input)
+    if running_mean is not None and (x.ndim != 4 or x.shape[1:2] != running_mean.shape):
+        raise ValueError(f"batch_norm: expected input (N, {len(running_mean)}, H, W), got {x.shape}")
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: expected running_mean and running_var where not training, got None")
-        if x.ndim != 4 or x.shape[1:2] != running_mean.shape:
-            raise ValueError(f"batch_norm: expected input (N, {len(running_mean)}, H, W), got {x.shape}")
         scale = 1 / mg.sqrt(running_var + eps)
         scale = scale if weight is None else scale * weight
         offset = -running_mean * scale if bias is None else bias - running_mean * scale

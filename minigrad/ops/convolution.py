@@ -79,7 +79,8 @@ def _blocks(xp: Any, windows: Array, dtype: Any) -> Iterator[tuple[slice, Array]
 def _convolve(xp: Any, windows: Array, weight: Array, bias: Array = None) -> Array:
     """Windows (G, N, H', W', K_h, K_w, C / G) times weights (F, C / G, K_h, K_w), plus bias: (N, H', W', G, F / G)."""
     G, N, H, W = windows.shape[:4]
-    matrices, dtype = _matrices(xp, weight, G), np.result_type(windows.dtype, weight.dtype)
+    matrices, operands = _matrices(xp, weight, G), [windows, weight] + ([] if bias is None else [bias])
+    dtype = np.result_type(*[operand.dtype for operand in operands])
     y = xp.empty((N, H, W, G, matrices.shape[2]), dtype)
     for images, block in _blocks(xp, windows, dtype):
         rows = _rows(y, images)
@@ -126,12 +127,19 @@ def _check(x: Array, weight: Array, bias: Any, channels: int, outputs: int, grou
     """Raise ValueError unless the shapes belong together."""
     if x.ndim != 4 or weight.ndim != 4:
         raise ValueError(f"expected x (N, C, H, W) and weight of 4 axes, got {x.ndim} and {weight.ndim} axes")
-    if groups < 1 or x.shape[1] % groups or weight.shape[0] % groups:
-        raise ValueError(f"expected groups to divide {x.shape[1]} channels and {weight.shape[0]}, got {groups}")
+    if not all((*x.shape[2:], *weight.shape[2:])):
+        raise ValueError("expected at least one row and column of x and of weight")
+    _check_groups(groups, x.shape[1], weight.shape[0])
     if x.shape[1] != channels:
         raise ValueError(f"expected x to have {channels} channels, as weight has it, got {x.shape[1]}")
     if bias is not None and getattr(bias, "shape", ()) != (outputs,):
         raise ValueError(f"expected bias of shape {(outputs,)}, one for each channel of the result")
+
+
+def _check_groups(groups: Any, first: int, second: int) -> None:
+    """Raise ValueError unless groups divide two numbers of channels."""
+    if not isinstance(groups, int | np.integer) or groups < 1 or first % groups or second % groups:
+        raise ValueError(f"groups: expected an integer that divides {first} channels and {second}, got {groups!r}")
 
 
 def _pairs(stride: Any, padding: Any, dilation: Any) -> tuple[Pair, Pair, Pair]:
@@ -177,16 +185,17 @@ def _weights(x: Any, y: Any, shape: Any, stride: Any, padding: Any, dilation: An
 def _case(d: Any) -> tuple[Any, ...]:
     """x, weight, bias or None, y of the shape of their convolution, and the options of a call."""
     kernel, stride, padding, dilation = ((d.integer(low, high), d.integer(low, 2)) for low, high in _OPTIONS)
-    G = d.integer(1, 2)
-    sides = [max(1, reach(k, e) - 2 * p) + d.integer(0, 2) for k, p, e in zip(kernel, padding, dilation, strict=True)]
-    N, C, F = d.integer(1, 2), d.integer(1, 2), G * d.integer(1, 2)
+    axes = zip(kernel, padding, dilation, (2, 1), strict=True)
+    sides = [max(1, reach(k, e) - 2 * p) + d.integer(0, more) for k, p, e, more in axes]
+    N, (G, C, F) = d.integer(1, 2), d.one_of(*_CHANNELS)
     out = count(sides, kernel, stride, padding, dilation)
     options = dict(stride=stride, padding=padding, dilation=dilation, groups=G)
-    x, weight = d.array((N, G * C, *sides)), d.array((F, C, *kernel))
-    return x, weight, d.array((F,)) if d.boolean() else None, d.array((N, F, *out)), options
+    x, weight = d.array((N, G * C, *sides)), d.array((G * F, C, *kernel))
+    return x, weight, d.array((G * F,)) if d.boolean() else None, d.array((N, G * F, *out)), options
 
 
 _OPTIONS = (1, 3), (1, 3), (0, 1), (1, 2)  # kernel, stride, padding, dilation: from, to
+_CHANNELS = [c for c in itertools.product((1, 2), repeat=3) if c != (2, 2, 2)]  # groups, channels of x and of y in each
 
 
 def _conv2d_case(d: Any) -> Any:
@@ -197,8 +206,10 @@ def _conv2d_case(d: Any) -> Any:
 def _transposed_case(d: Any) -> Any:
     _, weight, _, y, options = _case(d)
     bias = d.array((weight.shape[1] * options["groups"],)) if d.boolean() else None
-    most = [max(s, e) - 1 for s, e in zip(options["stride"], options["dilation"], strict=True)]
-    return d.call(y, weight, bias, output_padding=tuple(d.integer(0, n) for n in most), **options)
+    least = _transposed_size(y.shape[2:], weight.shape[2:], options["stride"], options["padding"], options["dilation"])
+    limits = zip(least, options["stride"], options["dilation"], strict=True)
+    more = tuple(d.integer(max(0, 1 - n), max(s, e) - 1) for n, s, e in limits)
+    return d.call(y, weight, bias, output_padding=more, **options)
 
 
 def _weight_case(d: Any) -> Any:
@@ -281,7 +292,7 @@ def conv2d(
         groups: parts of the channels that do not see each other.
 
     Returns:
-        y: (N, F, H', W'), with H' = (H + 2 padding - dilation (K_h - 1) - 1) // stride + 1.
+        y (N, F, H', W'), with H' = (H + 2 padding - dilation (K_h - 1) - 1) // stride + 1.
 
     Raises:
         ValueError: shapes that don't belong together, or a window larger than the padded x.
@@ -331,7 +342,7 @@ def conv_transpose2d(
         output_padding: rows and columns more, behind: a convolution makes one shape of several.
 
     Returns:
-        y: (N, F, H', W'), with H' = stride (H - 1) - 2 padding + dilation (K_h - 1) + 1 + output_padding.
+        y (N, F, H', W'), with H' = stride (H - 1) - 2 padding + dilation (K_h - 1) + 1 + output_padding.
 
     Raises:
         ValueError: shapes that don't belong together, an empty result, or an output_padding that is not smaller than
@@ -352,6 +363,7 @@ def conv_transpose2d(
         raise ValueError(f"expected padding that leaves something of the result, which would have {size} places")
     y = _convolve_back(xp, _channels_last(x, groups), weight, stride, padding, dilation, size)
     if bias is not None:
+        y = y.astype(np.result_type(y.dtype, bias.dtype), copy=False)
         y += bias.reshape(groups, -1)
     return _channels_second(y)
 
@@ -385,15 +397,23 @@ def conv2d_weight(
         kernel: (K_h, K_w); the result is of shape (F, C / groups, K_h, K_w).
         stride, padding, dilation, groups: of the convolution.
 
+    Raises:
+        ValueError: shapes that don't belong together.
+
     >>> import minigrad as mg
     >>> mg.conv2d_weight(mg.tensor([[[[1.0, 2.0, 4.0]]]]), mg.tensor([[[[1.0, 10.0]]]]), (1, 2))
     Tensor([[[[21., 42.]]]], dtype=float32)
     """
+    if x.ndim != 4 or y.ndim != 4 or len(x) != len(y):
+        raise ValueError("expected x (N, C, H, W) and y (N, F, H', W')")
+    _check_groups(groups, x.shape[1], y.shape[1])
     stride, padding, dilation = _pairs(stride, padding, dilation)
     F, C, kernel = y.shape[1] // groups, x.shape[1] // groups, pair("kernel", kernel, 1)
-    windows = windows_of(
-        xp, grown(xp, _channels_last(x, groups), padding, padding), kernel, stride, dilation, y.shape[2:]
-    )
+    most = count(x.shape[2:], kernel, stride, padding, dilation)
+    if any(n > m for n, m in zip(y.shape[2:], most, strict=True)):
+        raise ValueError(f"expected y of at most {most} rows and columns, as many windows as x has")
+    padded = grown(xp, _channels_last(x, groups), padding, padding)
+    windows = windows_of(xp, padded, kernel, stride, dilation, y.shape[2:])
     y, dtype = _channels_last(y, groups), np.result_type(x.dtype, y.dtype)
     weight = xp.zeros((groups, math.prod(kernel) * C, F), dtype)
     for images, block in _blocks(xp, windows, dtype):

@@ -50,7 +50,7 @@ class Windows:
             raise ValueError(f"a window, which reaches over {span} places, has none within x, where there are {n}")
         return count, (count - 1) * s + span - n - p
 
-    def padded(self, xp: Any, x: Array, fill: float) -> Array:
+    def padded(self, xp: Any, x: Array, fill: Any) -> Array:
         """x (N, H, W, C), grown so that every window lies in it."""
         return grown(xp, x, self.padding, self.beyond, fill)
 
@@ -65,10 +65,13 @@ class Windows:
             for i, j in itertools.product(*map(range, self.kernel))
         ]
 
-    def corner(self, xp: Any) -> Array:
-        """Where in the flattened image each window's first place lies, (H', W', 1); it may lie outside."""
-        rows, columns = [xp.arange(n) * s - p for n, s, p in zip(self.counts, self.stride, self.padding, strict=True)]
-        return (rows[:, None] * self.size[1] + columns)[:, :, None]
+    def corner(self, xp: Any, inside: bool = False) -> Array:
+        """Where in the flattened image each window's first place lies, or its first inside x, (H', W', 1)."""
+        sides = []
+        for n, s, p, d in zip(self.counts, self.stride, self.padding, self.dilation, strict=True):
+            starts = xp.arange(n) * s - p
+            sides.append(xp.where(starts < 0, starts % d, starts) if inside else starts)
+        return (sides[0][:, None] * self.size[1] + sides[1])[:, :, None]
 
     def divisors(self, xp: Any, dtype: Any, count_include_pad: bool) -> Array:
         """How many places each window has, (H', W', 1): with the padding, but not beyond, or within x alone."""
@@ -78,6 +81,13 @@ class Windows:
             first, last = (starts, n + p) if count_include_pad else (np.maximum(starts, 0), n)
             sides.append(np.minimum(starts + k, last) - first)
         return xp.asarray((sides[0][:, None] * sides[1])[:, :, None].astype(dtype))
+
+
+def _size(x: Array) -> Any:
+    """(H, W) of images; ValueError where x holds none."""
+    if x.ndim != 4:
+        raise ValueError(f"expected x (N, C, H, W), got {x.ndim} axes")
+    return x.shape[2:]
 
 
 def _last(x: Array) -> Array:
@@ -226,6 +236,11 @@ def max_unpool2d(xp: Any, x: Array, indices: Array, size: Any) -> Tensor:
     return _second(y.reshape(N, H, W, C))
 
 
+def _least(dtype: np.dtype[Any]) -> Any:
+    """What no number of a dtype is less than."""
+    return np.iinfo(dtype).min if dtype.kind in "iu" else -math.inf
+
+
 def _read(y: Any, indices: Array) -> Any:
     """What lies at the places in the flattened images of y (N, C, H, W)."""
     N, C, H, W = y.shape
@@ -251,7 +266,7 @@ def max_pool2d(
         ceil_mode: a last window that fits in part counts too.
 
     Returns:
-        y, places: both (N, C, H', W'); `max_unpool2d` takes them.
+        y and its places, both (N, C, H', W'), as `max_unpool2d` takes them.
 
     Raises:
         ValueError: options that can't be, padding of more than half the kernel, or a window that lies outside x.
@@ -261,17 +276,19 @@ def max_pool2d(
     >>> y.numpy(), places.numpy()
     (array([[[[5., 4.]]]], dtype=float32), array([[[[1, 3]]]]))
     """
-    windows = Windows(x.shape[2:], kernel, stride, padding, dilation, ceil_mode)
-    padded = windows.padded(xp, _last(x), -math.inf)
+    windows = Windows(_size(x), kernel, stride, padding, dilation, ceil_mode)
+    padded = windows.padded(xp, _last(x), _least(x.dtype))
     first, *rest = windows.places()
     y = padded[first[2]].copy()
-    place = xp.zeros_like(y, dtype=np.int64)  # from the window's first
+    corner = windows.corner(xp)
+    # the place from the window's corner; where nothing is greater than the padding, the first that is no padding
+    place = xp.broadcast_to(windows.corner(xp, inside=True) - corner, y.shape).copy()
     for i, j, index in rest:
         other = padded[index]
         greater = other > y
         xp.maximum(y, other, out=y)
         xp.copyto(place, i * windows.dilation[0] * windows.size[1] + j * windows.dilation[1], where=greater)
-    return _second(y), _second(place + windows.corner(xp))
+    return _second(y), _second(place + corner)
 
 
 @op(
@@ -301,7 +318,7 @@ def avg_pool2d(
     >>> mg.avg_pool2d(mg.tensor([[[[1.0, 5.0, 2.0, 4.0]]]]), (1, 2))
     Tensor([[[[3., 3.]]]], dtype=float32)
     """
-    windows = Windows(x.shape[2:], kernel, stride, padding, 1, ceil_mode)
+    windows = Windows(_size(x), kernel, stride, padding, 1, ceil_mode)
     padded = windows.padded(xp, _last(x), 0.0)
     first, *rest = windows.places()
     y = padded[first[2]].copy()

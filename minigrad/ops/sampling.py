@@ -53,7 +53,7 @@ def _affine_defined(theta: np.ndarray, size: Any, align_corners: bool) -> np.nda
 
 @op(
     theta=lambda g, theta_shape, size, align_corners: matmul(
-        swapaxes(reshape(g, (theta_shape[0], -1, 2)), 1, 2), _plane(g, size, align_corners)
+        swapaxes(reshape(g, (theta_shape[0], size[2] * size[3], 2)), 1, 2), _plane(g, size, align_corners)
     ),
     cases=_affine_case,
     reference=_affine_defined,
@@ -67,7 +67,7 @@ def affine_grid(xp: Any, theta: Array, size: Any, *, align_corners: bool = False
         align_corners: -1 and 1 are the centres of the outer pixels; False: their outer borders.
 
     Returns:
-        The points, (N, H, W, 2): x to the right, y downwards, from -1 to 1 within the image.
+        The points (x', y'), (N, H, W, 2), x' to the right, y' downwards, from -1 to 1 within the image.
 
     Raises:
         ValueError: shapes that don't belong together.
@@ -97,8 +97,6 @@ def _pixels(t: Any, n: int, padding_mode: str, align_corners: bool) -> tuple[Any
     """Points of [-1, 1] on the scale of n pixels, and how many pixels they move as t moves by 1."""
     slope = (n - 1) / 2 if align_corners else n / 2
     u = (t + 1) * slope - (0 if align_corners else 0.5)
-    if padding_mode == "zeros":
-        return u, slope
     xp, dtype = backend_of(_data(t)).xp, _data(t).dtype
     if padding_mode == "reflection":
         low, span = (0.0, n - 1) if align_corners else (-0.5, n)
@@ -106,8 +104,10 @@ def _pixels(t: Any, n: int, padding_mode: str, align_corners: bool) -> tuple[Any
         odd = turns % 2 == 1
         u = u - low - turns * span
         u, slope = where(odd, span - u, u) + low, slope * (1 - 2 * odd.astype(dtype))
-    inside = (_data(u) > 0) & (_data(u) < n - 1)
-    return where(inside, u, xp.clip(_data(u), 0, n - 1)), slope * inside.astype(dtype)
+    beyond = 2 if padding_mode == "zeros" else 0  # so far outside that no pixel of x is near
+    low, high = -beyond, n - 1 + beyond
+    inside = (_data(u) > low) & (_data(u) < high)
+    return where(inside, u, xp.clip(_data(u), low, high)), slope * inside.astype(dtype)
 
 
 def _neighbours(t: Any, n: int, mode: str, padding_mode: str, align_corners: bool) -> list[Neighbour]:
@@ -172,8 +172,8 @@ def _sample_by_grid(g: Any, x: Any, grid: Any, mode: str, padding_mode: str, ali
 
 
 def _sample_case(d: Any) -> Any:
-    N, C, H, W = d.integer(1, 2), d.integer(1, 2), d.integer(1, 3), d.integer(1, 3)
-    out, align = (d.integer(1, 2), d.integer(1, 2)), d.boolean()
+    N, C, H, W = d.integer(1, 2), d.integer(1, 2), d.integer(1, 2), d.integer(1, 3)
+    out, align = d.one_of((1, 1), (1, 2), (2, 1)), d.boolean()
     x, along = d.array((N, C, H, W)), (d.array((N, *out, 2)) + 3) / 6  # in [0, 1]
     # pixels from -1 to one behind the last, off what is a kink: whole numbers and halves
     cells = np.floor(along * 97) % (np.array([W, H]) + 2) - 1

@@ -18,7 +18,7 @@ def pair(name: str, value: Any, least: int) -> Pair:
     """One number for both axes, or a pair, as a pair; ValueError for anything else, and for numbers below `least`."""
     both = tuple(value) if isinstance(value, Sequence) else (value, value)
     if len(both) != 2 or not all(isinstance(n, int | np.integer) and n >= least for n in both):
-        raise ValueError(f"expected {name} to be an integer of at least {least}, or two of them, got {value!r}")
+        raise ValueError(f"{name}: expected an integer of at least {least}, or two of them, got {value!r}")
     return int(both[0]), int(both[1])
 
 

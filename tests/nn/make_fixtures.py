@@ -58,6 +58,7 @@ REDUCTION = ["mean", "sum", "none"]
 RATE, DECAY, SHARE, EPS = (0.01, 0.3), (0.01, 0.3), (0.1, 0.95), [1e-8, 1e-4, 1e-2]
 BETAS = [[0.5, 0.5], [0.7, 0.8], [0.9, 0.95]]
 
+STEP, EDGE = [1, 2, [2, 1]], [0, 1, [1, 0]]
 LAYERS = {"bias": FLAG, "batch_first": FLAG, "dropout": (0.1, 0.9), "bidirectional": FLAG}
 ADAM = {"lr": RATE, "betas": BETAS, "eps": EPS, "weight_decay": DECAY, "amsgrad": FLAG}
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -86,6 +87,17 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "Adam": ADAM,
     "AdamW": ADAM,
+    "Conv2d": {"stride": STEP, "padding": EDGE, "dilation": STEP, "groups": [1, 2], "bias": FLAG},
+    "ConvTranspose2d": {
+        "stride": STEP, "padding": EDGE, "output_padding": [0, 1, [0, 1]], "groups": [1, 2], "bias": FLAG,
+        "dilation": STEP,
+    },
+    "MaxPool2d": {
+        "stride": [None, *STEP], "padding": EDGE, "dilation": STEP, "return_indices": [False], "ceil_mode": FLAG,
+    },
+    "MaxUnpool2d": {"stride": [None, 3], "padding": EDGE},
+    "AvgPool2d": {"stride": [None, *STEP], "padding": EDGE, "ceil_mode": FLAG, "count_include_pad": FLAG},
+    "BatchNorm2d": {"eps": (0.01, 0.5), "momentum": [0.1, 0.7, None], "affine": FLAG, "track_running_stats": FLAG},
     "StepLR": {"gamma": SHARE},
     "ExponentialLR": {},
     "CosineAnnealingLR": {"eta_min": (0.001, 0.1)},
@@ -95,6 +107,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 def fits(options: dict[str, Any]) -> bool:
     """Whether options go together in PyTorch, without a warning."""
     if options.get("nesterov") and "momentum" not in options:
+        return False
+    if options.get("output_padding") and 2 not in (options.get("stride"), options.get("dilation")):
         return False
     return "dropout" not in options or options.get("num_layers", 1) > 1
 
@@ -208,6 +222,30 @@ class Draw:
     def state(self, kind: str, shape: list[int]) -> list[list[int]]:
         return [shape] * (2 if "LSTM" in kind else 1) if self.chance() else []
 
+    # ---- images
+
+    def convolution(self, kind: str) -> Config:
+        channels = [2 * self.size(2) for _ in range(2)]
+        module = self.call(kind, *channels, self.one_of([1, 2, [2, 3]]))
+        return image_config(module, [*self.shape(1, 1)[: self.chance(0.8)], channels[0], *self.sides()])
+
+    def pooling(self, kind: str) -> Config:
+        return image_config(self.call(kind, self.one_of([2, 3, [2, 3]])), [self.size(2), *self.sides()])
+
+    def unpooling(self, kind: str) -> Config:
+        """Windows that don't overlap: PyTorch's max_unpool2d doesn't add up what meets."""
+        unpool = self.call(kind, self.one_of([2, [2, 3]]))
+        pool = ["MaxPool2d", unpool[1], {**unpool[2], "return_indices": True}]
+        return image_config(pool, [self.size(2), self.size(2), *self.sides()]) | {"unpool": unpool}
+
+    def batch_norm(self, kind: str) -> Config:
+        C = self.size(3)
+        return image_config(self.call(kind, C), [1 + self.size(2), C, self.size(2), self.size(2)], batches=3)
+
+    def sides(self) -> list[int]:
+        """The size of an image that every drawn window fits into."""
+        return [4 + self.size(2) for _ in range(2)]
+
     # ---- functions
 
     def activation(self, kind: str) -> Config:
@@ -270,6 +308,10 @@ def module_config(module: Call, x: list[int], state: Sequence[Any] = (), lengths
     return {"module": module, "x": x, "state": list(state), "lengths": lengths}
 
 
+def image_config(module: Call, x: list[int], batches: int = 1) -> Config:
+    return {"module": module, "x": x, "batches": batches}
+
+
 # Of each kind: its program, what draws its configurations, and how many are stored.
 KINDS = {
     "Linear": ("modules", Draw.linear, 12),
@@ -282,6 +324,10 @@ KINDS = {
     **dict.fromkeys(["mse_loss", "binary_cross_entropy_with_logits"], ("functions", Draw.loss, 16)),
     **dict.fromkeys(["cross_entropy", "nll_loss"], ("functions", Draw.classification, 20)),
     **dict.fromkeys(["SGD", "SGD nesterov", "Adagrad", "RMSprop", "Adam", "AdamW"], ("optimizers", Draw.optimizer, 20)),
+    **dict.fromkeys(["Conv2d", "ConvTranspose2d"], ("images", Draw.convolution, 12)),
+    **dict.fromkeys(["MaxPool2d", "AvgPool2d"], ("images", Draw.pooling, 10)),
+    "MaxUnpool2d": ("images", Draw.unpooling, 6),
+    "BatchNorm2d": ("images", Draw.batch_norm, 12),
 }
 
 

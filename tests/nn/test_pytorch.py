@@ -130,7 +130,33 @@ def optimizer_program(library: Any, config: dict[str, Any], given: Given) -> Arr
     return {name: np.array(values) for name, values in (paths | states | public).items()}
 
 
-PROGRAMS = {"modules": module_program, "functions": function_program, "optimizers": optimizer_program}
+def image_program(library: Any, config: dict[str, Any], given: Given) -> Arrays:
+    """A module's outputs and gradients of some batches in training, its state, and its output in evaluation."""
+    module = library.ready(build(library.nn, config["module"])).train()
+    parameters = dict(module.named_parameters())
+    drawn = {name: library.tensor(given(name, tuple(p.shape))) for name, p in parameters.items()}
+    module.load_state_dict({**module.state_dict(), **drawn})
+    unpool = build(library.nn, config["unpool"]) if "unpool" in config else None
+
+    def run(x: Any) -> Any:
+        return module(x) if unpool is None else unpool(*module(x), output_size=tuple(x.shape))
+
+    found: Arrays = {}
+    for t in range(config["batches"]):
+        x = library.tensor(given(f"x {t}", config["x"]), requires_grad=True)
+        y = run(x)
+        backward(library, [y], lambda name, shape, t=t: given(f"{name} {t}", shape))
+        found |= {f"batch {t}, {name}": value for name, value in results(library, [y], {"x": x}).items()}
+    state = {name: value for name, value in module.state_dict().items() if name.startswith("running")}
+    found |= {name: library.numpy(value) for name, value in state.items()}
+    found |= {f"gradient of {name}": library.numpy(p.grad) for name, p in parameters.items()}
+    module.eval()
+    return found | {"in evaluation": library.numpy(run(x).detach())}
+
+
+PROGRAMS = {
+    "modules": module_program, "functions": function_program, "optimizers": optimizer_program, "images": image_program,
+}  # fmt: skip
 
 
 def build(namespace: Any, call: list[Any], *first: Any) -> Any:
