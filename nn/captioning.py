@@ -225,7 +225,8 @@ class Captioner(Module):
             return self.dropout(h), state, glimpse
         z = mg.broadcast_to(glimpse.z, (len(words), *glimpse.z.shape))
         h, state = self.rnn(mg.concatenate([words, z], axis=-1), state)
-        return mg.concatenate([self.dropout(h), z], axis=-1), state, glimpse
+        kept = self.dropout(np.ones((*h.shape[:2], 1), h.dtype))  # all of h, or nothing
+        return mg.concatenate([h * kept, z], axis=-1), state, glimpse
 
     def forward(self, images: Any, ids: npt.NDArray[np.int64]) -> Told:
         """What it says after each of the right words (T, B), the first of which begin the captions."""
@@ -358,11 +359,20 @@ def picked(tensors: Any, rows: np.ndarray, axis: int = 0) -> Any:
 
 
 def caption_loss(
-    told: Told, target: npt.NDArray[np.int64], entropy: float = 0.01, discount: float = 0.5
+    told: Told,
+    target: npt.NDArray[np.int64],
+    *,
+    moving: float = 0.2,
+    entropy: float = 0.01,
+    discount: float = 0.5,
 ) -> tuple[Tensor, float]:
-    """Mean cross-entropy of the words, in nats; where places were drawn, with what trains the drawing.
+    """Mean cross-entropy of the words, in nats, and what attention is trained by besides.
 
-    REINFORCE makes those places likelier after which the right words were likelier than elsewhere in the batch:
+    Moving the eyes costs, where there is attention: moving * sum_t sum_i |a_t,i - a_{t-1},i| / 2. A state that has seen
+    a thing has no need to look at it any more while it tells of it, and would look anywhere; so it stays.
+
+    Where places were drawn, REINFORCE makes those likelier after which the right words were likelier than elsewhere in
+    the batch:
 
         - sum_t (R_t - b_t) log a_t[chosen_t] - entropy * H(a_t),    R_t = log p(y_t) + discount R_{t+1}
 
@@ -372,6 +382,7 @@ def caption_loss(
     Args:
         told: what a captioner said of the right words.
         target: the words that were to come, (T, B), `IGNORED` behind the end.
+        moving: what it costs to move all attention elsewhere, in nats.
         entropy: how much H(a) counts.
         discount: how much of what comes later a place is held to account for.
 
@@ -380,16 +391,35 @@ def caption_loss(
     """
     words = F.cross_entropy(told.logits.swapaxes(1, 2), target, ignore_index=IGNORED, reduction="none")  # (T, B)
     counts = target != IGNORED
-    n = int(counts.sum())
-    mean = mg.sum(words) / n
-    if told.chosen is None or told.maps is None:
-        return mean, float(mean)
-    reward, advantages = np.zeros(target.shape[1]), np.zeros(target.shape)
-    for t in reversed(range(len(target))):
-        reward = np.where(counts[t], -to_numpy(words.data)[t] + discount * reward, 0.0)
+    mean = mg.sum(words) / int(counts.sum())
+    nats = float(mean)
+    if told.maps is not None:
+        mean = mean + moving * movement(told.maps, counts)
+    if told.maps is not None and told.chosen is not None:
+        mean = mean - reinforced(told.maps, told.chosen, -to_numpy(words.data), counts, entropy, discount)
+    return mean, nats
+
+
+def movement(maps: Tensor, counts: npt.NDArray[np.bool_]) -> Tensor:
+    """How much attention moves from step to step, from 0 to 1, a mean over the steps that count (T, B)."""
+    moved = mg.absolute(maps[1:] - maps[:-1]).sum(axis=-1) * 0.5  # (T - 1, B)
+    return mg.sum(moved * counts[1:].astype(maps.dtype)) / int(counts.sum())
+
+
+def reinforced(
+    maps: Tensor,
+    chosen: npt.NDArray[np.int64],
+    log_probability: np.ndarray,
+    counts: npt.NDArray[np.bool_],
+    entropy: float,
+    discount: float,
+) -> Tensor:
+    """What the draws earned, a mean over the steps that count; see `caption_loss`."""
+    reward, advantages = np.zeros(counts.shape[1]), np.zeros(counts.shape)
+    for t in reversed(range(len(counts))):
+        reward = np.where(counts[t], log_probability[t] + discount * reward, 0.0)
         advantages[t] = np.where(counts[t], reward - reward.sum() / max(1, counts[t].sum()), 0.0)
-    logarithms = mg.log(mg.maximum(told.maps, TINY))
-    drawn = mg.squeeze(mg.take_along_axis(logarithms, told.chosen[..., None], -1), axis=-1)  # (T, B)
-    spread = -(told.maps * logarithms).sum(axis=-1) * counts.astype(told.maps.dtype)
-    learned = drawn * advantages.astype(told.maps.dtype) + entropy * spread
-    return mean - mg.sum(learned) / n, float(mean)
+    logarithms = mg.log(mg.maximum(maps, TINY))
+    drawn = mg.squeeze(mg.take_along_axis(logarithms, chosen[..., None], -1), axis=-1)  # (T, B)
+    spread = -(maps * logarithms).sum(axis=-1) * counts.astype(maps.dtype)
+    return mg.sum(drawn * advantages.astype(maps.dtype) + entropy * spread) / int(counts.sum())
