@@ -110,7 +110,7 @@ def torch_captioner(work: Captioning) -> Any:
     return Captioner()
 
 
-LAYERS = {
+KINDS = {
     "conv2d": lambda nn, work: nn.Conv2d(work.C, work.F, 3, work.stride, padding=1),
     "conv_transpose2d": lambda nn, work: nn.ConvTranspose2d(work.C, work.F, 3, work.stride, 1, work.stride - 1),
     "max_pool2d": lambda nn, work: nn.MaxPool2d(work.stride),
@@ -122,7 +122,7 @@ LAYERS = {
 class Layer:
     """A layer of images (N, C, S, S), forward, and backward to them and to its weights."""
 
-    layer: str  # a key of LAYERS; windows are 3 x 3, of a pooling stride x stride
+    kind: str  # a key of KINDS; windows are 3 x 3, those of a pooling stride x stride
     C: int
     S: int
     F: int = 0  # channels of what comes out, where the layer changes them
@@ -137,7 +137,7 @@ class Layer:
     @property
     def name(self) -> str:
         """As in "conv2d 3 -> 32, 64x64, stride 2"."""
-        words = [f"{self.layer} {self.C}" + f" -> {self.F}" * bool(self.F), f"{self.S}x{self.S}"]
+        words = [f"{self.kind} {self.C}" + f" -> {self.F}" * bool(self.F), f"{self.S}x{self.S}"]
         return ", ".join(words + [f"stride {self.stride}"] * (self.stride > 1))
 
     def build(self, contestant: str) -> Step:
@@ -148,7 +148,7 @@ class Layer:
         """
         library, rng = LIBRARIES[contestant](), np.random.default_rng(0)
         x = library.tensor(rng.normal(size=(self.N, self.C, self.S, self.S)).astype(np.float32), self.device)
-        before, layer = library.nn.Conv2d(self.C, self.C, 1), LAYERS[self.layer](library.nn, self)
+        before, layer = library.nn.Conv2d(self.C, self.C, 1), KINDS[self.kind](library.nn, self)
         set_weights(library.nn.Sequential(before, layer), library)
         x = (x if self.C == 3 else before(x)).detach().requires_grad_()
         g = library.xp.tanh(layer(x)).detach()  # any gradient, in the order of y
