@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
+from .images import Captioning, Layer
 from .turns import Figures, ratio
 from .workloads import Chain, Import, Product, Sampling, Training, Workload
 
@@ -148,6 +149,14 @@ LSTM_128 = Training("LSTM", L=2, H=128, T=50, B=50)
 LSTM_256 = Training("LSTM", L=2, H=256, T=50, B=64)
 LSTM_512 = Training("LSTM", L=2, H=512, T=100, B=64)
 LONGER = [Training("LSTM", L=1, H=64, T=T, B=4) for T in (100, 1_000, 10_000)]
+LAYERS = [
+    Layer("conv2d", C=3, F=32, S=64, stride=2),
+    Layer("conv2d", C=32, F=64, S=32),
+    Layer("conv2d", C=32, F=64, S=32, stride=2),
+    Layer("conv_transpose2d", C=64, F=32, S=16, stride=2),
+    Layer("max_pool2d", C=32, S=32, stride=2),
+    Layer("batch_norm", C=32, S=32),
+]
 
 ROWS: list[Claim] = [
     Beside("min-char-rnn, RNN 1x100, T 25, B 1, float64", replace(RNN, dtype="float64"), "3 (2)"),
@@ -164,6 +173,8 @@ ROWS: list[Claim] = [
     Beside("memory of LSTM 2x128, T 50, B 50", LSTM_128, "1.0", megabytes, figure="MB"),
     Growth("LSTM 1x64, B 4: time of T 100, 1,000, 10,000", LONGER, "x 10, x 10"),
     Growth("the same: memory", LONGER, "x 10, x 10", megabytes, figure="MB"),
+    Beside("captioner, soft attention, 64x64, T 16, B 64", Captioning(), "1.0 (0.7)"),
+    *(Beside(f"{layer.name}, N {layer.N}", layer, "1.0 (0.5)") for layer in LAYERS),
     Beside("`import minigrad, nn`", Import(), "250 ms"),
     Beside("GPU, LSTM 2x512, T 100, B 64", replace(LSTM_512, device="cuda"), "1.0 (0.5)", slow=True),
     Beside("GPU, LSTM 2x512, T 100, B 256", replace(LSTM_512, B=256, device="cuda"), "1.0 (0.5)", slow=True),

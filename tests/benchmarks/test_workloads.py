@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks import lecture, measure
+from benchmarks.images import Captioning, Layer
 from benchmarks.libraries import LIBRARIES
-from benchmarks.report import RNN, WORKLOADS
+from benchmarks.report import LAYERS, RNN, WORKLOADS
 from benchmarks.workloads import Chain, Sampling, Training, V, Workload, initial, model_of, tiny, training
 from minigrad.backend import DeviceError, backend_for
 
@@ -17,8 +18,10 @@ PAIRS = [(work, contestant) for work in WORKLOADS.values() for contestant in wor
 CELLS = [Training(cell, 2, 5, 6, 3) for cell in ("RNN", "LSTM", "GRU")]
 LECTURES = [Training(cell, 1, 5, 6, 1, lecture=True) for cell in ("RNN", "LSTM", "unrolled")]
 
+CAPTIONER = Captioning(B=5, S=16, T=4, V=7, E=3, H=6)  # 2 x 2 places
 
-def losses(work: Training, contestant: str, steps: int) -> list[float]:
+
+def losses(work: Training | Captioning, contestant: str, steps: int) -> list[float]:
     step: Callable[[], Any] = work.build(contestant)
     return [loss if isinstance(loss, float) else loss.item() for loss in (step() for _ in range(steps))]
 
@@ -35,7 +38,7 @@ def need(contestant: str, device: str = "cpu") -> None:
 @pytest.mark.parametrize(("work", "contestant"), PAIRS, ids=[f"{work.name}: {name}" for work, name in PAIRS])
 def test_every_contestant_of_every_workload_takes_steps(work: Workload, contestant: str) -> None:
     need(contestant, work.device)
-    if isinstance(work, Training):
+    if isinstance(work, Training | Captioning):
         first, *_, last = losses(tiny(work), contestant, 8)
         assert last < first
     else:
@@ -52,12 +55,21 @@ def test_minigrad_and_the_lecture_compute_the_same_numbers(steps: int) -> None:
     assert steps == 1 or ours[-1] < ours[0]
 
 
-@pytest.mark.parametrize("work", [*CELLS, *LECTURES], ids=lambda work: work.name)
-def test_minigrad_and_pytorch_compute_the_same_numbers(work: Training) -> None:
+@pytest.mark.parametrize("work", [*CELLS, *LECTURES, CAPTIONER], ids=lambda work: work.name)
+def test_minigrad_and_pytorch_compute_the_same_numbers(work: Training | Captioning) -> None:
     pytest.importorskip("torch")
     ours, theirs = (losses(replace(work, dtype="float64"), contestant, 5) for contestant in ("minigrad", "torch"))
     # Both in float64; PyTorch divides by the root of Adam's second moment in another order.
     np.testing.assert_allclose(ours, theirs, rtol=1e-10)
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
+def test_a_layer_s_result_and_gradients_are_pytorch_s(layer: Layer) -> None:
+    need("torch")
+    ours, theirs = (replace(layer, N=2, S=6).build(contestant)() for contestant in ("minigrad", "torch"))
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.shape == tuple(other.shape)
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-5, atol=2e-5)  # float32, sums of 576
 
 
 def test_minigrad_and_the_lecture_clip_alike() -> None:
