@@ -182,7 +182,12 @@ class Captioner(Module):
         dropout: how much of h words are told without, in training: they are told by z then, by what is looked at.
 
     Raises:
-        KeyError: an unknown look or cell.
+        ValueError: an unknown look or cell.
+
+    >>> model = Captioner(nn.Conv2d(3, 2, 8, stride=8), D=2, V=5, hidden=6)
+    >>> told = model(np.ones((1, 3, 32, 32), np.float32), np.array([[0], [3], [4]]))
+    >>> told.logits.shape, told.maps.shape
+    ((3, 1, 5), (3, 1, 16))
     """
 
     def __init__(
@@ -197,6 +202,9 @@ class Captioner(Module):
         side: int = 4,
         dropout: float = 0.0,
     ) -> None:
+        for name, value, known in (("look", look, LOOKS), ("cell", cell, CELLS)):
+            if value not in known:
+                raise ValueError(f"Captioner: expected {name} to be one of {', '.join(known)}, got {value!r}")
         self.encoder, self.hidden = encoder, hidden
         self.states = 2 if cell == "lstm" else 1
         self.look: Look = LOOKS[look](Sizes(D, side, hidden, self.states))
@@ -207,9 +215,13 @@ class Captioner(Module):
 
     def begin(self, images: Any) -> tuple[Any, Any]:
         """The first state, and what the look keeps of the images."""
+        weight = self.output.weight
+        if not isinstance(images, Tensor):
+            images = mg.tensor(images, device=weight.device)
         first, memory = self.look.begin(self.encoder(images))
         if first is None:
-            first = mg.as_tensor(np.zeros((len(images), self.states * self.hidden), self.output.weight.dtype))
+            zeros = np.zeros((len(images), self.states * self.hidden))
+            first = mg.tensor(zeros, dtype=weight.dtype, device=weight.device)
         parts = mg.split(first[None], self.states, axis=-1)  # (1, B, H) each
         return (parts if self.states > 1 else parts[0]), memory
 
@@ -390,6 +402,6 @@ def caption_loss(
         advantages[t] = np.where(counts[t], reward - reward.sum() / max(1, counts[t].sum()), 0.0)
     logarithms = mg.log(mg.maximum(told.maps, TINY))
     drawn = mg.squeeze(mg.take_along_axis(logarithms, told.chosen[..., None], -1), axis=-1)  # (T, B)
-    spread = -(told.maps * logarithms).sum(axis=-1) * counts.astype(told.maps.dtype)
-    learned = drawn * advantages.astype(told.maps.dtype) + entropy * spread
+    spread = -(told.maps * logarithms).sum(axis=-1) * counts
+    learned = drawn * mg.tensor(advantages, dtype=drawn.dtype, device=drawn.device) + entropy * spread
     return mean - mg.sum(learned) / n, float(mean)

@@ -1,4 +1,4 @@
-"""nn.captioning: what each of the four gives a recurrent network of the image, how captions are told, and the losses."""
+"""nn.captioning: what a recurrent network is given of the image, how captions are told, and the losses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ every_cell = pytest.mark.parametrize("cell", CELLS)
 attends = pytest.mark.parametrize("look", [name for name, look in LOOKS.items() if look.attends])  # type: ignore[attr-defined]
 
 
-def captioner(look: str, cell: str = "lstm", seed: int = 0, V: int = V) -> Captioner:
+def captioner(look: str, cell: str = "lstm", seed: int = 0, V: int = V, H: int = H) -> Captioner:
     """A tiny model in float64, whose words depend on what it sees, set to evaluation."""
     mg.seed(seed)
     encoder = nn.Sequential(nn.Conv2d(3, D, 2, stride=2), nn.Tanh())
@@ -75,13 +75,13 @@ def test_gradients_of_images_and_of_every_parameter(look: str, cell: str, monkey
 
     class Loss(nn.Module):
         def __init__(self) -> None:
-            self.model = captioner(look, cell).train()
+            self.model = captioner(look, cell, H=10).train()  # large enough to be proved in random directions
 
         def forward(self, images: Any) -> mg.Tensor:
             places.clear()
             return caption_loss(self.model(images, x)._replace(chosen=None), y)[0]
 
-    check_grads(Loss(), images(), order=1, modes=["differences"])
+    check_grads(Loss(), images(), order=1)
 
 
 @every_look
@@ -240,9 +240,10 @@ def test_reinforce_expects_the_gradient_of_the_expected_loss(cell: str, monkeypa
     found = [np.zeros(p.shape) for p in parameters]
     through_words = [np.zeros(p.shape) for p in parameters]
     total = 0.0
-    for places in itertools.product(range(L), repeat=T * B):
+    pictures = images()[..., :2]  # of 2 places
+    for places in itertools.product(range(2), repeat=T * B):
         drawn_places(monkeypatch, np.reshape(places, (T, B)))
-        told = model(images(), x)
+        told = model(pictures, x)
         a = mg.take_along_axis(told.maps, told.chosen[..., None], -1)
         probability = mg.exp(mg.sum(mg.log(a)))
         words, _ = caption_loss(told._replace(chosen=None), y)
@@ -340,12 +341,11 @@ def told_by(way: str, model: Captioner, images: np.ndarray, length: int = 6) -> 
 @every_cell
 @every_way
 def test_log_probability_and_maps_are_those_of_teacher_forcing(look: str, cell: str, way: str) -> None:
-    lengths = set()
     for seed in range(3):
         model = captioner(look, cell, seed)
+        model.output.bias.data[END] += 1  # so that END stops some, and the bound others
         for image, caption in zip(images(3, seed), told_by(way, model, images(3, seed)), strict=True):
             ids = caption.ids
-            lengths.add(len(ids))
             assert END not in ids
             assert caption.log_probability == pytest.approx(scores_of(model, image, [ids], 6)[0], rel=1e-9)
             maps = model(image[None], np.insert(ids, 0, START)[:-1, None]).maps if len(ids) else None
@@ -353,7 +353,6 @@ def test_log_probability_and_maps_are_those_of_teacher_forcing(look: str, cell: 
             if maps is not None:
                 assert caption.maps is not None
                 np.testing.assert_allclose(caption.maps, maps.numpy()[:, 0], **EXACT)  # a row a word
-    assert len(lengths) > 1  # END stops some, and the bound others
 
 
 @every_look
@@ -463,13 +462,12 @@ def test_telling_leaves_no_graph() -> None:
     ],
 )
 def test_tell_refuses(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"{list(options)[0]} {list(options.values())[0]}"):
+    ((name, value), *_) = options.items()
+    with pytest.raises(ValueError, match=f"{name} {value}"):
         tell(captioner("soft"), images(), START, END, **options)
 
 
-@pytest.mark.parametrize("options", [{"look": "sharp"}, {"cell": "mlp"}])
-def test_captioners_that_there_are_not(options: dict[str, str]) -> None:
-    with pytest.raises(
-        ValueError, match=f"expected {list(options)[0]} to be one of .*, got '{list(options.values())[0]}'"
-    ):
-        Captioner(nn.Conv2d(3, D, 2), D, V, **options)
+@pytest.mark.parametrize(("name", "value"), [("look", "sharp"), ("cell", "mlp")])
+def test_captioners_that_there_are_not(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=f"Captioner: expected {name} to be one of .*, got '{value}'"):
+        Captioner(nn.Conv2d(3, D, 2), D, V, **{name: value})  # type: ignore[arg-type]
