@@ -78,7 +78,7 @@ def gradients_of_words(model: Captioner, image: np.ndarray, ids: np.ndarray) -> 
     Returns:
         (T, H, W).
     """
-    x = mg.tensor(image[None], requires_grad=True)
+    x = mg.tensor(image[None], requires_grad=True, device=model.output.weight.device)
     before = np.concatenate([[0], ids[:-1]]).astype(np.int64)[:, None]  # START, and the words but the last
     logits = model(x, before).logits  # (T, 1, V)
     found = [mg.grad(logits[t, 0, int(i)], x, retain_graph=True)[0] for t, i in enumerate(ids)]

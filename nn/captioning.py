@@ -184,6 +184,7 @@ class Captioner(Module):
     Raises:
         ValueError: an unknown look or cell.
 
+    >>> import nn
     >>> model = Captioner(nn.Conv2d(3, 2, 8, stride=8), D=2, V=5, hidden=6)
     >>> told = model(np.ones((1, 3, 32, 32), np.float32), np.array([[0], [3], [4]]))
     >>> told.logits.shape, told.maps.shape
