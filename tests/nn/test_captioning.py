@@ -396,6 +396,40 @@ def test_more_beams_keep_the_likeliest_beginnings(beams: int) -> None:
     assert caption.log_probability == pytest.approx(score, rel=1e-9)
 
 
+class Chain:
+    """Words that depend on the word before alone; it looks at the word before that."""
+
+    probabilities = np.array(
+        [  # after START "2" is likelier than "3", but goes on with less: it is overtaken by the fourth word
+            [0.00, 0.00, 0.60, 0.40],
+            [0.25, 0.25, 0.25, 0.25],
+            [0.10, 0.10, 0.80, 0.00],
+            [0.00, 0.05, 0.00, 0.95],
+        ]
+    )
+
+    def begin(self, images: np.ndarray) -> tuple[mg.Tensor, None]:
+        return mg.as_tensor(np.zeros((1, len(images), 4))), None
+
+    def embedding(self, ids: np.ndarray) -> mg.Tensor:
+        return mg.as_tensor(np.eye(4)[ids])
+
+    def steps(self, words: mg.Tensor, state: mg.Tensor, memory: None) -> tuple[mg.Tensor, mg.Tensor, Any]:
+        return words, words, captioning.Glimpse(None, state[0])
+
+    def output(self, words: mg.Tensor) -> mg.Tensor:
+        return mg.log(mg.maximum(words @ self.probabilities, 1e-30))
+
+
+def test_maps_go_with_a_beginning_that_overtakes() -> None:
+    for beams, word, probability in ((1, 2, 0.6 * 0.8**3), (2, 3, 0.4 * 0.95**3)):
+        (caption,) = tell(Chain(), images(1), START, END, length=4, beams=beams)  # type: ignore[arg-type]
+        assert caption.ids.tolist() == [word] * 4
+        assert caption.log_probability == pytest.approx(np.log(probability), rel=1e-12)
+        assert caption.maps is not None
+        np.testing.assert_array_equal(caption.maps, [np.zeros(4), *np.eye(4)[[START, word, word]]])
+
+
 @every_look
 @every_cell
 @pytest.mark.parametrize("way", ["greedy", "beams"])
