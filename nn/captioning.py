@@ -296,6 +296,13 @@ def tell(
 
     Raises:
         ValueError: no beams or no length; a temperature below 0, or beside more than one beam.
+
+    >>> import nn
+    >>> model = Captioner(nn.Conv2d(3, 2, 8, stride=8), D=2, V=5, hidden=6).eval()
+    >>> model.output.bias.data[3] = 100.0  # it is sure of one word
+    >>> (caption,) = tell(model, np.ones((1, 3, 32, 32), np.float32), start=0, end=1, length=4, beams=2)
+    >>> caption.ids, caption.maps.shape
+    (array([3, 3, 3, 3]), (4, 16))
     """
     if beams < 1 or length < 1 or not temperature >= 0 or (temperature and beams > 1):
         raise ValueError(
@@ -390,6 +397,11 @@ def caption_loss(
 
     Returns:
         What to descend, and the mean cross-entropy alone.
+
+    >>> told = Told(mg.as_tensor(np.zeros((2, 1, 4))), None, None)  # 4 words that are alike
+    >>> loss, nats = caption_loss(told, np.array([[3], [1]]))
+    >>> round(nats, 3)
+    1.386
     """
     words = F.cross_entropy(told.logits.swapaxes(1, 2), target, ignore_index=IGNORED, reduction="none")  # (T, B)
     counts = target != IGNORED
