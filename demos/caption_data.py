@@ -3,7 +3,8 @@
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -16,6 +17,7 @@ from nn.captions import (
     Captioned,
     Problems,
     WordVocabulary,
+    listed,
     read_captions,
     teacher_forced,
 )  # fmt: skip
@@ -141,18 +143,22 @@ class PhotographSource:
         problems = Problems(strict)
         self.label, self.size = captions.name, size
         found = read_captions(captions, images, problems=problems)
-        named = {line.strip() for line in test_list.read_text().splitlines()} if test_list else set()
-        tests = {
-            item.image for i, item in enumerate(found) if (item.image.name in named if named else i % HELD_OUT == 0)
-        }
-        train = found if memorise else [item for item in found if item.image not in tests]
-        self._shown = found if memorise else [item for item in found if item.image in tests]
+        named = listed(test_list) if test_list else None
+        tested = [i % HELD_OUT == 0 if named is None else item.image.name in named for i, item in enumerate(found)]
+        if not memorise and len(set(tested)) < 2:
+            raise ValueError(
+                f"{test_list or captions}: expected images to learn from and others to test on, got {sum(tested)} of "
+                f"{len(found)} to test on; --memorise learns from all, and tests on the same"
+            )
+        train = [item for item, test in zip(found, tested, strict=True) if memorise or not test]
+        self._shown = [item for item, test in zip(found, tested, strict=True) if memorise or test]
         self.splits = ("train",) if memorise else ("test",)
         self._problems, self._image = problems, functools.partial(read_image, size=size)
         self._read: Any = FeatureCache(features or Path("features"), frozen, size) if frozen else self._image
         self.vocabulary = WordVocabulary.of((c for item in train for c in item.captions), minimum)
         self._batches = CaptionBatches(train, self.vocabulary, B, self._read, seed, problems)
-        entries = json.dumps([(item.image.name, item.captions) for item in train], ensure_ascii=False)
+        parts = [[(item.image.name, item.captions) for item in part] for part in (train, self._shown)]
+        entries = json.dumps(parts, ensure_ascii=False)
         self.fingerprint = hashlib.sha256(entries.encode("utf-8", "surrogatepass")).hexdigest()
 
     def batch(self, k: int) -> CaptionBatch:
@@ -160,14 +166,17 @@ class PhotographSource:
         return self._batches.batch(k)
 
     def shown(self, split: str, count: int) -> list[Shown]:
-        """Photographs, those that can be read."""
-        found = []
-        for item in self._shown[:count]:
+        """Photographs, those that can be read; ImageError where there are none."""
+        if found := list(islice(self._readable(), count)):
+            return found
+        raise ImageError(f"{self._shown[0].image}: no image can be read, of {len(self._shown)} to test on; check them")
+
+    def _readable(self) -> Iterator[Shown]:
+        for item in self._shown:
             try:
-                found.append(self._one(item))
+                yield self._one(item)
             except ImageError as error:
                 self._problems.report(error)
-        return found
 
     def _one(self, item: Captioned) -> Shown:
         image = self._image(item.image)

@@ -10,7 +10,7 @@ import nn
 from nn.captioning import LOOKS, Captioner
 from nn.vision import VGG16, ResNet18
 
-WIDTHS = (32, 64, 128, 128)  # channels of the small net's convolutions
+WIDTHS, STRIDES = (32, 64, 64, 64), (2, 2, 1, 1)  # of the small net's convolutions
 DEEP = {  # published nets, and how many features they give, of the whole image or of a place
     "vgg16": (VGG16, {"vector": 4096, "grid14": 512}),
     "resnet18": (ResNet18, {"vector": 512, "grid14": 256}),
@@ -19,17 +19,28 @@ ENCODERS = ("small", *DEEP)
 
 
 class SmallNet(nn.Module):
-    """Four convolutions, (B, 3, S, S) -> (B, 128, S / 8, S / 8): what learns from scratch in minutes."""
+    """Four convolutions, (B, 3, S, S) -> (B, 64, S / 4, S / 4): what learns from scratch in minutes.
+
+    Each place sees 23 pixels a side, hardly more than a thing has, so that attention must lie on a thing to see it. Two
+    channels more tell where in the image a pixel is: Liu et al., An intriguing failing of convolutional neural networks
+    and the CoordConv solution, 2018.
+    """
 
     def __init__(self) -> None:
         layers: list[nn.Module] = []
-        for i, (below, width) in enumerate(zip((3, *WIDTHS), WIDTHS, strict=False)):
-            layers += [nn.Conv2d(below, width, 3, stride=1 if i == 3 else 2, padding=1, bias=False)]
-            layers += [nn.BatchNorm2d(width), nn.ReLU()]
+        for below, width, stride in zip((3 + 2, *WIDTHS), WIDTHS, STRIDES, strict=False):
+            layers += [nn.Conv2d(below, width, 3, stride, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
         self.net = nn.Sequential(*layers)
 
     def forward(self, images: Any) -> mg.Tensor:
-        return self.net(images)
+        x = mg.as_tensor(images)
+        return self.net(mg.concatenate([x, mg.tensor(places(*x.shape), device=x.device)], axis=1))
+
+
+def places(B: int, _: int, H: int, W: int) -> np.ndarray:
+    """Where each pixel is, from -1 to 1: to the right and downwards, (B, 2, H, W)."""
+    along = np.meshgrid(np.linspace(-1, 1, W, dtype=np.float32), np.linspace(-1, 1, H, dtype=np.float32))
+    return np.broadcast_to(np.stack(along), (B, 2, H, W))
 
 
 class AsGrid(nn.Module):
@@ -58,7 +69,8 @@ def output_of(config: Mapping[str, Any]) -> str:
 def captioner_of(config: Mapping[str, Any]) -> Captioner:
     """The model of a run's config, not trained yet."""
     if config["encoder"] == "small":
-        encoder, D, side = SmallNet(), WIDTHS[-1], 4
+        # With attention the first state is made of the mean of all places: it tells what there is, not where.
+        encoder, D, side = SmallNet(), WIDTHS[-1], 1 if LOOKS[config["look"]].attends else 4
     else:
         output = output_of(config)
         encoder = AsGrid() if config["frozen"] else nn.Sequential(deep_net(config), AsGrid())
@@ -78,7 +90,7 @@ def gradients_of_words(model: Captioner, image: np.ndarray, ids: np.ndarray) -> 
     Returns:
         (T, H, W).
     """
-    x = mg.tensor(image[None], requires_grad=True)
+    x = mg.tensor(image[None], requires_grad=True, device=model.output.weight.device)
     before = np.concatenate([[0], ids[:-1]]).astype(np.int64)[:, None]  # START, and the words but the last
     logits = model(x, before).logits  # (T, 1, V)
     found = [mg.grad(logits[t, 0, int(i)], x, retain_graph=True)[0] for t, i in enumerate(ids)]

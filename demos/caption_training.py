@@ -142,7 +142,8 @@ def grid_of(model: Captioner, shown: Sequence[Shown]) -> tuple[int, int] | None:
     if not model.look.attends:
         return None
     with mg.no_grad():
-        rows, columns = model.encoder(shown[0].x[None]).shape[2:]
+        x = mg.tensor(shown[0].x[None], device=model.output.weight.device)
+        rows, columns = model.encoder(x).shape[2:]
     return rows, columns
 
 
@@ -196,15 +197,33 @@ def in_columns(rows: Sequence[Mapping[str, Any]]) -> str:
 
 # ---- what it learns from
 
+OF_PHOTOGRAPHS = {  # options that scenes have no use for, and what they are then
+    "images": None,
+    "test_list": None,
+    "memorise": False,
+    "minimum": 1,
+    "strict": False,
+    "size": SceneSource.size,
+    "frozen": False,
+    "features": None,
+}
+
 
 def read(config: Mapping[str, Any]) -> Source:
     """The source that a config names; ValueError or OSError where it can't be used."""
+    for name in ("frozen", "weights"):
+        if config[name] and config["encoder"] == "small":
+            raise ValueError(f"--{name}: expected --encoder vgg16 or resnet18 with it, got small")
     if config["captions"] is None:
+        for name, value in OF_PHOTOGRAPHS.items():
+            if config[name] != value:
+                option = name.replace("_", "-")
+                raise ValueError(f"--{option}: expected photographs with it, by --captions and --images, got scenes")
         return SceneSource(config["scenes"], config["batch"], config["seed"])
     if config["images"] is None:
         raise ValueError("--images: expected the folder of the images that --captions names, got none")
-    if config["frozen"] and config["encoder"] == "small":
-        raise ValueError("--frozen: expected --encoder vgg16 or resnet18 with it, with --weights")
+    if config["frozen"] and config["weights"] is None:
+        raise ValueError("--frozen: expected --weights with it, the file of the encoder's weights, got none")
     names = ("size", "minimum", "seed", "strict", "memorise")
     return PhotographSource(
         Path(config["captions"]),
@@ -219,7 +238,13 @@ def read(config: Mapping[str, Any]) -> Source:
 
 def finished(path: Path, config: Mapping[str, Any]) -> Captioner:
     """The model of a run folder, of its last stage, set to evaluation; CheckpointError where it is another's."""
-    model = captioner_of(config)
-    model.load_state_dict(nn.load(path / "model.safetensors"))
+    model = captioner_of({**config, "weights": None})  # those of an encoder that was trained on are among the run's
+    file = path / "model.safetensors"
+    state = nn.load(file)
+    try:
+        model.load_state_dict(state)
+    except (ValueError, TypeError) as error:
+        problems = "; ".join(line.strip() for line in str(error).splitlines())
+        raise nn.CheckpointError(f"{file}: expected the weights of the run's model, but {problems}") from None
     model.eval()
     return model

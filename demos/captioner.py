@@ -59,7 +59,7 @@ def resume(path: Path) -> None:
     """Go on with the run of a folder, to the bits of a run that was never stopped."""
     folder = folder_of(path)
     config = config_of(folder)
-    training = Training(config, data_of(config), folder)
+    training = Training(config, data_of(path, config), folder)
     if saved := folder.load(config):
         training.load_state(saved)
     training.announce()
@@ -81,7 +81,7 @@ def tell_of(path: Path, pictures: list[Path], beams: int, temperature: float, se
     model = finished(path, config)
     vocabulary = WordVocabulary(tuple(config["words"]))
     net = deep_net(config).eval() if config["frozen"] else None
-    problems, generator = Problems(), mg.generator(seed)
+    problems, generator, told = Problems(), mg.generator(seed), 0
     for picture in pictures:
         try:
             x: Any = read_image(picture, config["size"])[None]
@@ -93,7 +93,8 @@ def tell_of(path: Path, pictures: list[Path], beams: int, temperature: float, se
         options = dict(beams=beams, temperature=temperature, generator=generator)
         (caption,) = tell(model, x, vocabulary.START, vocabulary.END, **options)
         print(f"{picture}: {vocabulary.decode(caption.ids)}  ({caption.log_probability:.2f} nats)")
-    if len(problems.lines) == len(pictures):
+        told += 1
+    if not told:
         sys.exit(1)
 
 
@@ -106,7 +107,7 @@ def compare(paths: list[Path], out: Path) -> None:
     tested = []
     data: Source
     for path, config in zip(paths, configs, strict=True):
-        data = data_of(config)
+        data = data_of(path, config)
         tested.append(Tested.of(config, finished(path, config), data))
         print(in_columns(tested[-1].measures))
     tested_page(out, data, tested, {}, {})
@@ -124,12 +125,13 @@ def config_of(folder: RunFolder) -> dict[str, Any]:
     return whole_config(folder, like, choices=CHOICES)
 
 
-def data_of(config: dict[str, Any]) -> Source:
-    """What a run learned from; ValueError where it is not the same any more."""
+def data_of(path: Path, config: dict[str, Any]) -> Source:
+    """What the run in a folder learned from; ValueError where it is not the same any more."""
     data = read(config)
     if data.fingerprint != config["fingerprint"] or list(data.vocabulary.words) != config["words"]:
         raise ValueError(
-            f"{config['captions'] or 'the scenes'}: the captions are not those any more that the run began with"
+            f"{config['captions'] or 'the scenes'}: the captions or their words are not those any more that {path} "
+            "began with; put them back, or begin a new run"
         )
     return data
 
