@@ -48,7 +48,7 @@ class Training(Run):
     def learn(self) -> float:
         """One step on a batch of images, each with a caption; gives nats a word."""
         batch = self.data.batch(self.step)
-        told = self.model(batch.images, batch.x)
+        told = self.model(batch.images, batch.x, batch.lengths)
         loss, nats = caption_loss(told, batch.y)
         self.descend(loss, len(batch.images))
         return nats

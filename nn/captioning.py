@@ -11,7 +11,7 @@ alignments, 2015; Xu et al., Show, attend and tell, 2015.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -110,8 +110,8 @@ class SoftAttention(FirstState):
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__(sizes)
-        self.size, A = sizes.D, max(1, sizes.H // 2)
-        self.key, self.query = Linear(sizes.D, A), Linear(sizes.H, A, bias=False)
+        self.size, A = sizes.D, max(1, sizes.H // 4)
+        self.key, self.query = Linear(sizes.D, A, bias=False), Linear(sizes.H, A, bias=False)
 
     def begin(self, features: Tensor) -> tuple[Tensor | None, Any]:
         """The first state, and of each place its features v (B, L, D) and by what h is compared with it, (B, L, A)."""
@@ -237,22 +237,57 @@ class Captioner(Module):
         h, state = self.rnn(mg.concatenate([words, z], axis=-1), state)
         return mg.concatenate([h, z], axis=-1), state, glimpse
 
-    def forward(self, images: Any, ids: npt.NDArray[np.int64]) -> Told:
-        """What it says after each of the right words (T, B), the first of which begin the captions."""
-        state, memory = self.begin(images)
-        words = self.embedding(ids)  # (T, B, E)
-        said, glimpses = [], []
-        for t, word in enumerate(mg.split(words, len(words)) if self.look.attends else [words]):
+    def forward(self, images: Any, ids: npt.NDArray[np.int64], lengths: npt.ArrayLike | None = None) -> Told:
+        """What it says after each of the right words.
+
+        Args:
+            images: (B, 3, H, W), or what the encoder takes.
+            ids: (T, B), the first of which begin the captions.
+            lengths: how many of each caption's words count, (B,); None: all. With attention the others cost nothing;
+                logits and maps are zeros there.
+        """
+        T, B = ids.shape
+        lengths = np.full(B, T) if lengths is None else np.asarray(lengths)
+        order = np.argsort(-lengths, kind="stable")  # the longest first: what is over drops off behind
+        state, memory = self.begin(images[order])
+        words = self.embedding(ids[:, order])  # (T, B, E)
+        parts: Sequence[Tensor] = [words]
+        counts = [B]
+        if self.look.attends:
+            parts, counts = mg.split(words, T), [int((lengths > t).sum()) for t in range(T)]
+        said, glimpses, places = [], [], []
+        for t, (part, n) in enumerate(zip(parts, counts, strict=True)):
+            if n < part.shape[1]:
+                part, state, memory = leading(part, n, axis=1), leading(state, n, axis=1), leading(memory, n)
+            if not n:
+                break
             with mg.scope(f"t={t}" if self.look.attends else "steps"):
-                h, state, glimpse = self.steps(word, state, memory)
-            said.append(h)
+                h, state, glimpse = self.steps(part, state, memory)
+            said.append(h.reshape(-1, h.shape[-1]))
             glimpses.append(glimpse)
-        logits = self.output(mg.concatenate(said) if len(said) > 1 else said[0])
+            places.append(((t + np.arange(len(part)))[:, None] * B + order[:n]).ravel())
+        place = np.concatenate(places)  # of each word that was said, in (T, B)
+
+        def placed(rows: Tensor) -> Tensor:
+            return mg.scatter(rows, (place,), (T * B, rows.shape[-1])).reshape(T, B, -1)
+
+        logits = placed(self.output(mg.concatenate(said)))
         if not self.look.attends:
             return Told(logits, None, None)
-        maps = mg.stack([glimpse.a for glimpse in glimpses])
-        chosen = [glimpse.chosen for glimpse in glimpses if glimpse.chosen is not None]
-        return Told(logits, maps, np.stack(chosen) if chosen else None)
+        chosen = None
+        if glimpses[0].chosen is not None:
+            chosen = np.zeros((T, B), np.int64)
+            chosen.ravel()[place] = np.concatenate([glimpse.chosen for glimpse in glimpses])
+        return Told(logits, placed(mg.concatenate([glimpse.a for glimpse in glimpses])), chosen)
+
+
+def leading(tensors: Any, n: int, axis: int = 0) -> Any:
+    """The first n rows of a tensor, or of each in a tuple; the tensor itself if it has no more."""
+    if tensors is None:
+        return None
+    if isinstance(tensors, tuple):
+        return tuple(leading(tensor, n, axis) for tensor in tensors)
+    return tensors if tensors.shape[axis] == n else tensors[(slice(None),) * axis + (slice(n),)]
 
 
 # ---- telling
