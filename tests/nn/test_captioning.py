@@ -210,8 +210,32 @@ def test_the_loss_is_the_mean_of_words_alone(look: str) -> None:
     expected = -np.mean([logs[t, b, y[t, b]] for t in range(T) for b in range(B) if y[t, b] != IGNORED])
     loss, nats = caption_loss(told, y)
     assert nats == pytest.approx(expected, rel=1e-12)
-    if look != "hard":
+    if told.maps is None:
         assert float(loss) == nats
+    elif told.chosen is None:
+        a, counts = told.maps.numpy(), (y != IGNORED)
+        moved = 0.5 * (np.abs(np.diff(a, axis=0)).sum(-1) * counts[1:]).sum() / counts.sum()
+        assert float(loss) == pytest.approx(nats + 0.3 * moved, rel=1e-12)
+
+
+@every_look
+@every_cell
+def test_what_lies_beyond_the_lengths_makes_no_difference(look: str, cell: str) -> None:
+    """Neither to the loss nor to any gradient; there logits are zeros where attention skips them."""
+    model = captioner(look, cell)
+    x, y = captions()
+    lengths = (y != IGNORED).sum(axis=0)
+    other = np.where(y == IGNORED, (x + 1) % V, x)
+    found = []
+    for ids, n in ((x, None), (x, lengths), (other, lengths)):
+        told = model(images(), ids, n)
+        loss, _ = caption_loss(told, y)
+        found.append([loss.numpy(), *[g.numpy() for g in mg.grad(loss, list(model.parameters()))]])
+    for full, short, changed in zip(*found, strict=True):
+        np.testing.assert_allclose(short, full, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(changed, full, rtol=1e-9, atol=1e-12)
+    if model.look.attends:
+        assert not told.logits.numpy()[y == IGNORED].any()
 
 
 def drawn_places(monkeypatch: pytest.MonkeyPatch, places: np.ndarray) -> list[int]:
@@ -246,8 +270,8 @@ def test_reinforce_expects_the_gradient_of_the_expected_loss(cell: str, monkeypa
         told = model(pictures, x)
         a = mg.take_along_axis(told.maps, told.chosen[..., None], -1)
         probability = mg.exp(mg.sum(mg.log(a)))
-        words, _ = caption_loss(told._replace(chosen=None), y)
-        loss, _ = caption_loss(told, y, entropy=0.0, discount=1.0)
+        words, _ = caption_loss(told._replace(chosen=None), y, moving=0.0)
+        loss, _ = caption_loss(told, y, moving=0.0, entropy=0.0, discount=1.0)
         total += float(probability)
         for sums, output, times in (
             (found, loss, float(probability)),
