@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import starmap
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -113,15 +114,23 @@ def write_page(
     figures += [(text, _data("image/svg+xml", svg.encode())) for text, svg in (drawings or {}).items()]
     page = PAGE.substitute(
         title=escape(title),
-        facts="".join(f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>" for name, value in facts.items()),
+        facts="".join(starmap(_fact, facts.items())),
         measures=_table(measures),
         examples="".join(_example(number, example) for number, example in enumerate(examples, start=1)),
-        figures="".join(f'<figure><img src="{uri}" alt=""><figcaption>{escape(text)}</figcaption></figure>' for text, uri in figures),
-    )  # fmt: skip
+        figures="".join(starmap(_figure, figures)),
+    )
     write_whole(Path(path), page.encode("utf-8", "replace"))
 
 
 # ---------------------------------------------------------------------- parts of the page
+
+
+def _fact(name: str, value: Any) -> str:
+    return f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>"
+
+
+def _figure(text: str, uri: str) -> str:
+    return f'<figure><img src="{uri}" alt=""><figcaption>{escape(text)}</figcaption></figure>'
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -147,8 +156,9 @@ def _example(number: int, example: Example) -> str:
     return f"""
 <section style="{photo}">
 <header>
-<div class="whole"><div class="photo {"crisp" if max(H, W) < PHOTO else ""}" role="img" aria-label="image {number}"></div></div>
-<div>{sentences}{f"<h4>People say</h4><ul>{references}</ul>" if references else ""}</div>
+<div class="whole">
+<div class="photo {"crisp" if max(H, W) < PHOTO else ""}" role="img" aria-label="image {number}"></div></div>
+<div>{sentences}{f"<h4>References</h4><ul>{references}</ul>" if references else ""}</div>
 </header>
 {"".join(_strips(told, columns, (H, W)) for told in example.told)}
 </section>"""
@@ -216,7 +226,8 @@ def _box(cell: int, grid: tuple[int, ...]) -> str:
 
 def _bar(top: float, colours: str) -> str:
     steps = ", ".join(matplotlib.colors.to_hex(c) for c in matplotlib.colormaps[colours](np.linspace(0, 1, 9)))
-    return f'<span class="bar" style="background: linear-gradient(to right, {steps})"></span><span class="ends"><i>0</i><i>{top:.2g}</i></span>'
+    bar = f'<span class="bar" style="background: linear-gradient(to right, {steps})"></span>'
+    return f'{bar}<span class="ends"><i>0</i><i>{top:.2g}</i></span>'
 
 
 # ---------------------------------------------------------------------- pictures
@@ -287,7 +298,8 @@ ul { margin: 0; padding-left: 18px; color: #475066; }
 .photo img { position: absolute; inset: 0; width: 100%; height: 100%; opacity: 0.62; image-rendering: auto; }
 .photo.grid img { opacity: 1; image-rendering: pixelated; }
 .box { position: absolute; border: 2px solid #fff; outline: 1px solid #000; }
-.row { display: grid; grid-template-columns: 132px repeat(var(--columns), minmax(0, 1fr)); gap: 6px; margin-bottom: 6px; }
+.row { display: grid; grid-template-columns: 132px repeat(var(--columns), minmax(0, 1fr)); gap: 6px;
+  margin-bottom: 6px; }
 .word { align-self: end; padding-top: 8px; text-align: center; font-size: 16px; font-weight: 600; line-height: 1.15; }
 .label { padding-right: 8px; font-size: 12px; line-height: 1.3; color: #667085; }
 .label b { display: block; color: #1d2330; font-size: 13px; }

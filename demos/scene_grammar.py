@@ -1,4 +1,4 @@
-"""Sentences about scenes: one grammar writes them, and judges whether a sentence is true of a scene and tells all of it.
+"""Sentences about scenes: one grammar writes them, and says whether one is true of a scene and tells all of it.
 
 a small red striped circle is left of a large blue square
 """
@@ -122,7 +122,7 @@ def parse(sentence: str) -> Claim | None:
 
 
 def judge(sentence: str, scene: Scene) -> Verdict:
-    """Whether a sentence is true of a scene, for some choice of the things that it may speak of, and tells all of it."""
+    """Whether a sentence is true of a scene, for some choice of the things that it speaks of, and tells all of it."""
     claim = parse(sentence)
     for chosen in _choices(claim, scene) if claim else ():
         complete = len(chosen) == len(scene.things)
