@@ -71,7 +71,7 @@ def minigrad_captioner(work: Captioning) -> Any:
     from demos.caption_model import WIDTHS, SmallNet
     from nn.captioning import Captioner
 
-    return Captioner(SmallNet(), WIDTHS[-1], work.V, look="soft", cell="lstm", hidden=work.H, embedding=work.E)
+    return Captioner(SmallNet(), WIDTHS[-1], work.V, look="soft", cell="lstm", hidden=work.H, embedding=work.E, side=1)
 
 
 def torch_captioner(work: Captioning) -> Any:
@@ -83,18 +83,21 @@ def torch_captioner(work: Captioning) -> Any:
         def __init__(self) -> None:
             super().__init__()
             layers: list[nn.Module] = []
-            for below, width, stride in ((3, 32, 2), (32, 64, 2), (64, 128, 2), (128, 128, 1)):
+            for below, width, stride in ((3 + 2, 32, 2), (32, 64, 2), (64, 64, 1), (64, 64, 1)):
                 layers += [nn.Conv2d(below, width, 3, stride, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
             self.encoder = nn.Sequential(*layers)
-            D, A = 128, max(1, work.H // 2)
-            self.first = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * D, 2 * work.H), nn.Tanh())
-            self.key, self.query = nn.Linear(D, A), nn.Linear(work.H, A, bias=False)
+            along = torch.linspace(-1, 1, work.S)
+            places = torch.stack(torch.meshgrid(along, along, indexing="xy"))  # (2, S, S)
+            self.register_buffer("places", places.expand(work.B, -1, -1, -1), persistent=False)
+            D, A = 64, max(1, work.H // 4)
+            self.first = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(D, 2 * work.H), nn.Tanh())
+            self.key, self.query = nn.Linear(D, A, bias=False), nn.Linear(work.H, A, bias=False)
             self.embedding = nn.Embedding(work.V, work.E)
             self.cell = nn.LSTMCell(work.E + D, work.H)
             self.output = nn.Linear(work.H + D, work.V)
 
         def forward(self, images: Any, ids: Any) -> tuple[Any, Any]:
-            features = self.encoder(images)  # (B, D, S / 8, S / 8)
+            features = self.encoder(torch.cat([images, self.places], dim=1))  # (B, D, S / 4, S / 4)
             v = features.flatten(2).transpose(1, 2)  # (B, L, D)
             keys = self.key(v) / math.sqrt(self.key.out_features)
             h, c = self.first(features).chunk(2, dim=-1)
