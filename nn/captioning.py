@@ -136,7 +136,7 @@ class HardAttention(SoftAttention):
     A draw has no derivative: `reinforce` trains a.
     """
 
-    generator: Generator | None = None  #: what draws; None: minigrad's default generator
+    generator: Generator | None = None  #: what draws, or None for the default generator of minigrad
 
     def forward(self, h: Tensor, memory: Any) -> Glimpse:
         """The place that is looked at after h."""
