@@ -163,7 +163,7 @@ def train_parser() -> argparse.ArgumentParser:
     add("--cell", choices=CELLS, default="lstm", help="(%(default)s)")
     add("--hidden", type=count, default=128, help="H (%(default)s)")
     add("--embedding", type=count, default=64, help="size of a word's vector (%(default)s)")
-    add("--batch", type=count, default=64, help="B, captions a step (%(default)s)")
+    add("--batch", type=count, default=32, help="B, captions a step (%(default)s)")
     add("--beams", type=count, default=1, help="of the search for the likeliest caption, in tests (%(default)s)")
     add("--seed", type=int, default=0, help="(%(default)s)")
     add_training_options(command, lr=2e-3, minutes=10.0, out="runs/SOURCE-LOOK-CELL")
