@@ -413,7 +413,7 @@ def caption_loss(
     told: Told,
     target: npt.NDArray[np.int64],
     *,
-    moving: float = 0.3,
+    moving: float = 0.2,
     entropy: float = 0.01,
     discount: float = 0.5,
 ) -> tuple[Tensor, float]:

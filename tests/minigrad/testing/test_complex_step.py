@@ -28,6 +28,7 @@ NOT_ANALYTIC = {
     "var": "of complex numbers, of their moduli",
     "softplus": "NumPy's logaddexp takes no complex numbers",
     "astype": "it casts complex numbers to real ones",
+    "grid_sample": "no complex number tells between which pixels it lies",
 }
 few = settings(max_examples=settings.default.max_examples // 5)
 
