@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import minigrad as mg
-import nn
 from nn.captioning import Captioner, HardAttention, caption_loss
 from nn.captions import teacher_forced
 from nn.checkpoint import write_whole
@@ -36,6 +35,7 @@ class Training(Run):
     model: Captioner
     mean: Captioner
     unit = "image"
+    program, afterwards = "demos.captioner", "look at {path}/index.html"
 
     def __init__(self, config: dict[str, Any], data: Source, folder: RunFolder) -> None:
         super().__init__(config, data, folder)
@@ -236,15 +236,9 @@ def read(config: Mapping[str, Any]) -> Source:
     )
 
 
-def finished(path: Path, config: Mapping[str, Any]) -> Captioner:
+def finished(folder: RunFolder, config: Mapping[str, Any]) -> Captioner:
     """The model of a run folder, of its last stage, set to evaluation; CheckpointError where it is another's."""
     model = captioner_of({**config, "weights": None})  # those of an encoder that was trained on are among the run's
-    file = path / "model.safetensors"
-    state = nn.load(file)
-    try:
-        model.load_state_dict(state)
-    except (ValueError, TypeError) as error:
-        problems = "; ".join(line.strip() for line in str(error).splitlines())
-        raise nn.CheckpointError(f"{file}: expected the weights of the run's model, but {problems}") from None
+    folder.read_model(model)
     model.eval()
     return model

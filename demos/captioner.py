@@ -10,7 +10,6 @@ python -m demos.captioner compare runs/scenes-soft-lstm runs/scenes-hard-lstm
 """
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,16 +26,16 @@ from .caption_training import Tested, Training, finished, in_columns, read, test
 from .command_line import (
     add_training_options,
     at_least_0,
+    begin_run,
     count,
     free_folder,
     goes_on,
-    to_its_end,
+    resume_run,
     told_in_one_line,
     training_options,
     whole_config,
 )
 from .run_folder import RunFolder
-from .running import rehearsed
 
 CHOICES = {"look": LOOKS, "cell": CELLS, "encoder": ENCODERS}
 
@@ -48,37 +47,21 @@ def train(options: dict[str, Any], path: Path | None) -> None:
     folder.check_new()
     data = read(options)
     config = options | {"words": list(data.vocabulary.words), "fingerprint": data.fingerprint}
-    config |= {"threads": config["threads"] or 1} if config["steps"] else rehearsed(Training, config, data, folder)
-    training = Training(config, data, folder)
-    folder.begin(config)
-    training.announce()
-    finish(training)
+    begin_run(Training, config, data, folder)
 
 
 def resume(path: Path) -> None:
     """Go on with the run of a folder, to the bits of a run that was never stopped."""
     folder = folder_of(path)
     config = config_of(folder)
-    training = Training(config, data_of(path, config), folder)
-    if saved := folder.load(config):
-        training.load_state(saved)
-    training.announce()
-    print(f"goes on after step {training.step:,} of {config['steps']:,}")
-    finish(training)
-
-
-def finish(training: Training) -> None:
-    """Run a training, and show what came of it."""
-    to_its_end(training, "demos.captioner")
-    training.conclude()
-    path = shlex.quote(str(training.folder.path))
-    print(f"all of it is in {path}; look at {path}/index.html")
+    resume_run(Training, config, data_of(path, config), folder)
 
 
 def tell_of(path: Path, pictures: list[Path], beams: int, temperature: float, seed: int) -> None:
     """Print a caption for each picture by the model of a run folder."""
-    config = config_of(folder_of(path))
-    model = finished(path, config)
+    folder = folder_of(path)
+    config = config_of(folder)
+    model = finished(folder, config)
     vocabulary = WordVocabulary(tuple(config["words"]))
     net = deep_net(config).eval() if config["frozen"] else None
     problems, generator, told = Problems(), mg.generator(seed), 0
@@ -100,15 +83,16 @@ def tell_of(path: Path, pictures: list[Path], beams: int, temperature: float, se
 
 def compare(paths: list[Path], out: Path) -> None:
     """Test the models of several runs on the same images, and write a page with all of them."""
-    configs = [config_of(folder_of(path)) for path in paths]
+    folders = [folder_of(path) for path in paths]
+    configs = [config_of(folder) for folder in folders]
     for path, config in zip(paths, configs, strict=True):
         if config["fingerprint"] != configs[0]["fingerprint"]:
             raise ValueError(f"{path} learned from other data than {paths[0]}; compare runs on the same")
     tested = []
     data: Source
-    for path, config in zip(paths, configs, strict=True):
-        data = data_of(path, config)
-        tested.append(Tested.of(config, finished(path, config), data))
+    for folder, config in zip(folders, configs, strict=True):
+        data = data_of(folder.path, config)
+        tested.append(Tested.of(config, finished(folder, config), data))
         print(in_columns(tested[-1].measures))
     tested_page(out, data, tested, {}, {})
     print(f"side by side: {out}")

@@ -7,7 +7,6 @@ python -m demos.char_lm sample runs/stdlib-lstm --prompt "def "
 """
 
 import argparse
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -15,24 +14,24 @@ from pathlib import Path
 from typing import Any
 
 import minigrad as mg
-import nn
 
 from .char_model import CELLS, CharModel, continuations, vocabulary_of
 from .char_training import Training, read
 from .command_line import (
     add_training_options,
     at_least_0,
+    begin_run,
     count,
     free_folder,
     goes_on,
-    to_its_end,
+    resume_run,
     told_in_one_line,
     training_options,
     whole_config,
 )
 from .corpora import NAMES
 from .run_folder import RunFolder
-from .running import blas_on, rehearsed
+from .running import blas_on
 
 
 def train(options: dict[str, Any], path: Path | None) -> None:
@@ -41,11 +40,7 @@ def train(options: dict[str, Any], path: Path | None) -> None:
     config = options | dict(prompt=data.prompt, characters=data.vocabulary.characters, text_sha256=data.sha256)
     folder = folder_of(path or free_folder(f"{Path(options['corpus']).stem}-{options['cell']}"))
     folder.check_new()
-    config |= {"threads": config["threads"] or 1} if config["steps"] else rehearsed(Training, config, data, folder)
-    training = Training(config, data, folder)
-    folder.begin(config)
-    training.announce()
-    finish(training)
+    begin_run(Training, config, data, folder)
 
 
 def resume(path: Path, data_dir: str | None) -> None:
@@ -55,27 +50,15 @@ def resume(path: Path, data_dir: str | None) -> None:
     data = read(config, data_dir or config["data_dir"])
     if data.sha256 != config["text_sha256"]:
         raise ValueError(f"--resume: {config['corpus']} is not the text any more that this run began with")
-    training = Training(config, data, folder)
-    if saved := folder.load(config):
-        training.load_state(saved)
-    training.announce()
-    print(f"goes on after step {training.step:,} of {config['steps']:,}")
-    finish(training)
-
-
-def finish(training: Training) -> None:
-    """Run a training, and show what came of it."""
-    to_its_end(training, "demos.char_lm")
-    training.conclude()
-    path = shlex.quote(str(training.folder.path))
-    print(f"all of it is in {path}; to sample: {sys.executable} -m demos.char_lm sample {path}")
+    resume_run(Training, config, data, folder)
 
 
 def sample(path: Path, prompt: str | None, seed: int, count: int, interactive: bool, **options: Any) -> None:
     """Print texts by the model of a run folder."""
-    config = config_of(folder_of(path))
+    folder = folder_of(path)
+    config = config_of(folder)
     vocabulary, model = vocabulary_of(config), CharModel.of(config)
-    model.load_state_dict(nn.load(path / "model.safetensors"))
+    folder.read_model(model)
     generator = mg.generator(seed)
 
     def show(prompt: str) -> None:

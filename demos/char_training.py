@@ -24,6 +24,7 @@ class Training(Run):
     data: "Data"
     model: CharModel
     mean: CharModel
+    program, afterwards = "demos.char_lm", "to sample: {program} sample {path}"
     recurrent: Any = None  # the state after the last step
 
     @property

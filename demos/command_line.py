@@ -15,7 +15,7 @@ import minigrad as mg
 import nn
 
 from .run_folder import RunFolder
-from .running import SCHEDULES, Run
+from .running import SCHEDULES, Run, rehearsed
 
 
 @contextmanager
@@ -33,12 +33,33 @@ def told_in_one_line(program: str) -> Iterator[None]:
         sys.exit(130)
 
 
-def to_its_end(run: Run, module: str) -> None:
-    """Let a run learn; where Ctrl-C stops it, say how to go on, and exit."""
+def begin_run(kind: type[Run], config: dict[str, Any], data: Any, folder: RunFolder) -> None:
+    """Begin a run in a new folder, and let it come to its end."""
+    config |= {"threads": config["threads"] or 1} if config["steps"] else rehearsed(kind, config, data, folder)
+    run = kind(config, data, folder)
+    folder.begin(config)
+    run.announce()
+    finish(run)
+
+
+def resume_run(kind: type[Run], config: dict[str, Any], data: Any, folder: RunFolder) -> None:
+    """Go on with the run of a folder, to the bits of a run that was never stopped."""
+    run = kind(config, data, folder)
+    if saved := folder.load(config):
+        run.load_state(saved)
+    run.announce()
+    print(f"goes on after step {run.step:,} of {config['steps']:,}")
+    finish(run)
+
+
+def finish(run: Run) -> None:
+    """Let a run learn, and show what came of it; where Ctrl-C stops it, say how to go on, and exit."""
+    program, path = f"{sys.executable} -m {run.program}", shlex.quote(str(run.folder.path))
     if not run.run():
-        path = shlex.quote(str(run.folder.path))
-        print(f"stopped after step {run.step:,}; to go on: {sys.executable} -m {module} --resume {path}")
+        print(f"stopped after step {run.step:,}; to go on: {program} --resume {path}")
         sys.exit(130)  # what a shell expects after Ctrl-C
+    run.conclude()
+    print(f"all of it is in {path}; {run.afterwards.format(program=program, path=path)}")
 
 
 def goes_on(argv: list[str]) -> bool:

@@ -98,8 +98,18 @@ class RunFolder:
         return state
 
     def write_model(self, model: nn.Module) -> None:
-        """Write the model's weights alone, for `sample` and for other programs."""
+        """Write the model's weights alone, for what comes after the run and for other programs."""
         nn.save(self.path / "model.safetensors", model.state_dict())
+
+    def read_model(self, model: nn.Module) -> None:
+        """Load the weights that were written into a model like it; CheckpointError where they are another's."""
+        path = self.path / "model.safetensors"
+        state = nn.load(path)
+        try:
+            model.load_state_dict(state)
+        except (ValueError, TypeError) as error:
+            problems = "; ".join(line.strip() for line in str(error).splitlines())
+            raise nn.CheckpointError(f"{path}: expected the weights of the run's model, but {problems}") from None
 
     # ---- log and ladder
 

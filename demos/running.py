@@ -63,6 +63,9 @@ class Run(ABC):
 
     # ---- what a subclass writes
 
+    program: str  # the module of its command line
+    afterwards: str  # what to do with a run that is over, of {program} and {path}
+
     @property
     @abstractmethod
     def unit(self) -> str:
@@ -92,6 +95,10 @@ class Run(ABC):
     @abstractmethod
     def in_words(self, nats: float) -> str:
         """A loss with its unit, as "1.234 nats a character"."""
+
+    @abstractmethod
+    def conclude(self) -> None:
+        """Show what came of a run that is over."""
 
     # ---- a step
 

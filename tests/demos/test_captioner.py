@@ -176,7 +176,7 @@ def test_batches_of_scenes_are_functions_of_their_number() -> None:
 
 def test_gradients_of_words_are_those_of_their_scores(finished_run: Path) -> None:
     config = json.loads((finished_run / "config.json").read_text())
-    model = caption_training.finished(finished_run, config).to("float64")
+    model = caption_training.finished(captioner.folder_of(finished_run), config).to("float64")
     image, ids = np.random.default_rng(0).normal(size=(3, 64, 64)), np.array([5, 7, 6])
     found = gradients_of_words(model, image, ids)
     assert found.shape == (3, 64, 64)
