@@ -1,18 +1,16 @@
-"""Convolutions over two axes, as products of matrices.
+"""Convolutions over two axes.
 
     x (N, C, H, W), weight (F, C / G, K_h, K_w) -> y (N, F, H', W'),    G groups of channels
 
-The windows of x become the rows of a matrix, a few images at a time, so that they stay in the cache, and one product
-with the weights gives all that these images become. In memory a result has its channels last, (N, H', W', F): windows
-are then copied in long runs, the product writes where it should, and elementwise ops, which keep the layout of what
-they get, hand it on to the next convolution as it wants it.
+In memory a result has its channels last, (N, H', W', F): windows are then copied in long runs, the product with the
+weights writes where it should, and elementwise ops, which keep the layout of what they get, hand it on to the next
+convolution as it wants it.
 
 A convolution is linear in x and in its weights. What takes a gradient back to x is `conv_transpose2d`, what takes it
 back to the weights `conv2d_weight`; the gradients of each of the three are the other two.
 """
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -23,102 +21,8 @@ from ..graph import Tensor
 from ..registry import op
 from .indexing import getitem
 from .reductions import sum
-from .windows import Pair, at, count, grown, pair, reach, windows_of
-
-BLOCK = 2**20  # bytes of windows at a time: they stay in a core's second-level cache
-GPU_BLOCK = 2**28  # enough to keep a GPU busy
-
-
-# ---- the products
-
-
-def _images_at_once(xp: Any, N: int, size: int) -> Iterator[slice]:
-    """N images, some at a time; `size` is the bytes of the windows of one."""
-    step = max(1, (BLOCK if xp is np else GPU_BLOCK) // max(1, size))
-    return (slice(start, min(start + step, N)) for start in range(0, N, step))
-
-
-def _channels_last(x: Array, G: int) -> Array:
-    """(N, C, H, W) as (N, H, W, G, C / G), a view where the memory allows it."""
-    N, C, H, W = x.shape
-    return x.transpose(0, 2, 3, 1).reshape(N, H, W, G, C // G)
-
-
-def _channels_second(x: Array) -> Array:
-    """(N, H, W, G, C / G) as (N, C, H, W), a view."""
-    N, H, W, G, C = x.shape
-    return x.reshape(N, H, W, G * C).transpose(0, 3, 1, 2)
-
-
-def _rows(x: Array, images: slice) -> Array:
-    """Some images of (N, H, W, G, C / G) as matrices, (G, rows, C / G), a view."""
-    some = x[images]
-    return some.reshape(math.prod(some.shape[:3]), *some.shape[3:]).swapaxes(0, 1)
-
-
-def _matrices(xp: Any, weight: Array, G: int) -> Array:
-    """(F, C / G, K_h, K_w) as (G, K, F / G), each column in the order of a row of windows."""
-    F, C, *kernel = weight.shape
-    parts = weight.reshape(G, F // G, C, *kernel).transpose(0, 3, 4, 2, 1)
-    return xp.ascontiguousarray(parts).reshape(G, math.prod(kernel) * C, F // G)
-
-
-def _blocks(xp: Any, windows: Array, dtype: Any) -> Iterator[tuple[slice, Array]]:
-    """Some images at a time, their windows (G, N, H', W', K_h, K_w, C / G) as matrices (G, rows, K)."""
-    G, N, *of_image = windows.shape
-    rows, K = math.prod(of_image[:2]), math.prod(of_image[2:])
-    buffer = None
-    for images in _images_at_once(xp, N, G * rows * K * np.dtype(dtype).itemsize):
-        some = windows[:, images]
-        if buffer is None or buffer.shape != some.shape:
-            buffer = xp.empty(some.shape, dtype)
-        buffer[...] = some
-        yield images, buffer.reshape(G, some.shape[1] * rows, K)
-
-
-def _convolve(xp: Any, windows: Array, weight: Array, bias: Array = None) -> Array:
-    """Windows (G, N, H', W', K_h, K_w, C / G) times weights (F, C / G, K_h, K_w), plus bias: (N, H', W', G, F / G)."""
-    G, N, H, W = windows.shape[:4]
-    matrices, operands = _matrices(xp, weight, G), [windows, weight] + ([] if bias is None else [bias])
-    dtype = np.result_type(*[operand.dtype for operand in operands])
-    y = xp.empty((N, H, W, G, matrices.shape[2]), dtype)
-    for images, block in _blocks(xp, windows, dtype):
-        rows = _rows(y, images)
-        xp.matmul(block, matrices, out=rows)
-        if bias is not None:
-            rows += bias.reshape(G, 1, -1)
-    return y
-
-
-def _spread(xp: Any, y: Array, weight: Array, stride: Pair, dilation: Pair, size: Pair) -> Array:
-    """The transpose of `_convolve` and `windows_of`: y (N, H', W', G, F / G) back to (N, *size, G, C / G)."""
-    _, C, *kernel = weight.shape
-    N, *out, G, _ = y.shape
-    matrices, dtype = _matrices(xp, weight, G).swapaxes(1, 2), np.result_type(y.dtype, weight.dtype)  # (G, F / G, K)
-    x = xp.zeros((N, *size, G, C), dtype)
-    for images in _images_at_once(xp, N, math.prod(out) * G * matrices.shape[2] * dtype.itemsize):
-        part = x[images]
-        block = xp.matmul(_rows(y, images), matrices).reshape(G, len(part), *out, *kernel, C)
-        for i, j in itertools.product(*map(range, kernel)):
-            rows, columns = at(i, out[0], stride[0], dilation[0]), at(j, out[1], stride[1], dilation[1])
-            part[:, rows, columns] += xp.moveaxis(block[..., i, j, :], 0, 3)
-    return x
-
-
-def _convolve_back(xp: Any, y: Array, weight: Array, stride: Pair, padding: Pair, dilation: Pair, size: Pair) -> Array:
-    """The transpose of a convolution: y (N, H', W', G, F / G) back to (N, *size, G, C / G)."""
-    F, C, *kernel = weight.shape
-    G, out = y.shape[3], y.shape[1:3]
-    if stride != (1, 1):
-        (p, q), (H, W) = padding, size
-        return _spread(xp, y, weight, stride, dilation, (H + 2 * p, W + 2 * q))[:, p : p + H, q : q + W]
-    # a convolution again, by the weights turned by half a circle: its products are as large, and nothing is added up
-    turned = weight.reshape(G, F // G, C, *kernel)[..., ::-1, ::-1].swapaxes(1, 2).reshape(G * C, F // G, *kernel)
-    spans = [reach(k, d) - 1 for k, d in zip(kernel, dilation, strict=True)]
-    before = spans[0] - padding[0], spans[1] - padding[1]
-    after = tuple(n + span - m - b for n, span, m, b in zip(size, spans, out, before, strict=True))
-    return _convolve(xp, windows_of(xp, grown(xp, y, before, after), kernel, (1, 1), dilation, size), turned)
-
+from .unfolding import convolve, convolve_back, grouped, meetings, ungrouped
+from .windows import Pair, count, grown, pair, reach, windows_of
 
 # ---- checks
 
@@ -156,7 +60,7 @@ def _transposed_size(out: Sequence[int], kernel: Sequence[int], stride: Any, pad
 # ---- gradients: each op's are the other two
 
 
-def _back_to(size: Sequence[int], y: Any, weight: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def _to_x(size: Sequence[int], y: Any, weight: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
     """y back through a convolution whose x had a size."""
     least = _transposed_size(y.shape[2:], weight.shape[2:], stride, padding, dilation)
     more = size[0] - least[0], size[1] - least[1]
@@ -165,7 +69,7 @@ def _back_to(size: Sequence[int], y: Any, weight: Any, stride: Any, padding: Any
     )
 
 
-def _first(size: Sequence[int], x: Any, weight: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def _to_y(size: Sequence[int], x: Any, weight: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
     """The first rows and columns of a convolution, as many as `size` says.
 
     There may be more: a transposed convolution's result, with its `output_padding`, can hold more windows than it was
@@ -175,7 +79,7 @@ def _first(size: Sequence[int], x: Any, weight: Any, stride: Any, padding: Any, 
     return y if y.shape[2:] == tuple(size) else getitem(y, (..., slice(size[0]), slice(size[1])))
 
 
-def _weights(x: Any, y: Any, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def _to_weight(x: Any, y: Any, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
     return conv2d_weight(x, y, shape[2:], stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
@@ -256,10 +160,10 @@ def _weight_defined(x: Any, y: Any, kernel: Any, **options: Any) -> np.ndarray:
 
 
 @op(
-    x=lambda g, weight, x_shape, stride, padding, dilation, groups: _back_to(
+    x=lambda g, weight, x_shape, stride, padding, dilation, groups: _to_x(
         x_shape[2:], g, weight, stride, padding, dilation, groups
     ),
-    weight=lambda g, x, weight_shape, stride, padding, dilation, groups: _weights(
+    weight=lambda g, x, weight_shape, stride, padding, dilation, groups: _to_weight(
         x, g, weight_shape, stride, padding, dilation, groups
     ),
     bias=lambda g: sum(g, axis=(0, 2, 3)),
@@ -305,15 +209,15 @@ def conv2d(
     stride, padding, dilation = _pairs(stride, padding, dilation)
     kernel = weight.shape[2:]
     out = count(x.shape[2:], kernel, stride, padding, dilation)
-    padded = grown(xp, _channels_last(x, groups), padding, padding)
-    return _channels_second(_convolve(xp, windows_of(xp, padded, kernel, stride, dilation, out), weight, bias))
+    padded = grown(xp, grouped(x, groups), padding, padding)
+    return ungrouped(convolve(xp, windows_of(xp, padded, kernel, stride, dilation, out), weight, bias))
 
 
 @op(
-    x=lambda g, weight, x_shape, stride, padding, dilation, groups: _first(
+    x=lambda g, weight, x_shape, stride, padding, dilation, groups: _to_y(
         x_shape[2:], g, weight, stride, padding, dilation, groups
     ),
-    weight=lambda g, x, weight_shape, stride, padding, dilation, groups: _weights(
+    weight=lambda g, x, weight_shape, stride, padding, dilation, groups: _to_weight(
         g, x, weight_shape, stride, padding, dilation, groups
     ),
     bias=lambda g: sum(g, axis=(0, 2, 3)),
@@ -361,18 +265,18 @@ def conv_transpose2d(
     size = least[0] + more[0], least[1] + more[1]
     if min(size) < 1:
         raise ValueError(f"expected padding that leaves something of the result, which would have {size} places")
-    y = _convolve_back(xp, _channels_last(x, groups), weight, stride, padding, dilation, size)
+    y = convolve_back(xp, grouped(x, groups), weight, stride, padding, dilation, size)
     if bias is not None:
         y = y.astype(np.result_type(y.dtype, bias.dtype), copy=False)
         y += bias.reshape(groups, -1)
-    return _channels_second(y)
+    return ungrouped(y)
 
 
 @op(
-    x=lambda g, y, x_shape, stride, padding, dilation, groups: _back_to(
+    x=lambda g, y, x_shape, stride, padding, dilation, groups: _to_x(
         x_shape[2:], y, g, stride, padding, dilation, groups
     ),
-    y=lambda g, x, y_shape, stride, padding, dilation, groups: _first(
+    y=lambda g, x, y_shape, stride, padding, dilation, groups: _to_y(
         y_shape[2:], x, g, stride, padding, dilation, groups
     ),
     cases=_weight_case,
@@ -408,14 +312,9 @@ def conv2d_weight(
         raise ValueError("expected x (N, C, H, W) and y (N, F, H', W')")
     _check_groups(groups, x.shape[1], y.shape[1])
     stride, padding, dilation = _pairs(stride, padding, dilation)
-    F, C, kernel = y.shape[1] // groups, x.shape[1] // groups, pair("kernel", kernel, 1)
+    kernel = pair("kernel", kernel, 1)
     most = count(x.shape[2:], kernel, stride, padding, dilation)
     if any(n > m for n, m in zip(y.shape[2:], most, strict=True)):
         raise ValueError(f"expected y of at most {most} rows and columns, as many windows as x has")
-    padded = grown(xp, _channels_last(x, groups), padding, padding)
-    windows = windows_of(xp, padded, kernel, stride, dilation, y.shape[2:])
-    y, dtype = _channels_last(y, groups), np.result_type(x.dtype, y.dtype)
-    weight = xp.zeros((groups, math.prod(kernel) * C, F), dtype)
-    for images, block in _blocks(xp, windows, dtype):
-        weight += xp.matmul(block.swapaxes(1, 2), _rows(y, images))
-    return weight.reshape(groups, *kernel, C, F).transpose(0, 4, 3, 1, 2).reshape(groups * F, C, *kernel)
+    padded = grown(xp, grouped(x, groups), padding, padding)
+    return meetings(xp, windows_of(xp, padded, kernel, stride, dilation, y.shape[2:]), grouped(y, groups))
