@@ -71,7 +71,7 @@ def minigrad_captioner(work: Captioning) -> Any:
     from demos.caption_model import WIDTHS, SmallNet
     from nn.captioning import Captioner
 
-    return Captioner(SmallNet(), WIDTHS[-1], work.V, look="soft", cell="lstm", hidden=work.H, embedding=work.E, side=1)
+    return Captioner(SmallNet(), WIDTHS[-1], work.V, look="soft", cell="lstm", hidden=work.H, embedding=work.E)
 
 
 def torch_captioner(work: Captioning) -> Any:
@@ -90,7 +90,7 @@ def torch_captioner(work: Captioning) -> Any:
             places = torch.stack(torch.meshgrid(along, along, indexing="xy"))  # (2, S, S)
             self.register_buffer("places", places.expand(work.B, -1, -1, -1), persistent=False)
             D, A = 64, max(1, work.H // 4)
-            self.first = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(D, 2 * work.H), nn.Tanh())
+            self.first = nn.Sequential(nn.Linear(2 * D, 2 * work.H), nn.Tanh())
             self.key, self.query = nn.Linear(D, A, bias=False), nn.Linear(work.H, A, bias=False)
             self.embedding = nn.Embedding(work.V, work.E)
             self.cell = nn.LSTMCell(work.E + D, work.H)
@@ -100,7 +100,8 @@ def torch_captioner(work: Captioning) -> Any:
             features = self.encoder(torch.cat([images, self.places], dim=1))  # (B, D, S / 4, S / 4)
             v = features.flatten(2).transpose(1, 2)  # (B, L, D)
             keys = self.key(v) / math.sqrt(self.key.out_features)
-            h, c = self.first(features).chunk(2, dim=-1)
+            whole = torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
+            h, c = self.first(whole).chunk(2, dim=-1)
             said, maps = [], []
             for word in self.embedding(ids):  # (B, E)
                 a = torch.softmax(torch.bmm(keys, self.query(h)[:, :, None]), dim=1).transpose(1, 2)  # (B, 1, L)

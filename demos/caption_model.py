@@ -69,8 +69,7 @@ def output_of(config: Mapping[str, Any]) -> str:
 def captioner_of(config: Mapping[str, Any]) -> Captioner:
     """The model of a run's config, not trained yet."""
     if config["encoder"] == "small":
-        # With attention the first state is made of the mean of all places: it tells what there is, not where.
-        encoder, D, side = SmallNet(), WIDTHS[-1], 1 if LOOKS[config["look"]].attends else 4
+        encoder, D, side = SmallNet(), WIDTHS[-1], 4
     else:
         output = output_of(config)
         encoder = AsGrid() if config["frozen"] else nn.Sequential(deep_net(config), AsGrid())

@@ -48,7 +48,7 @@ class Sizes(NamedTuple):
     """What the parts of a captioner must know of each other."""
 
     D: int  # how many features a place has
-    side: int  # where the image is taken as a whole, features are averaged to so many rows and columns
+    side: int  # without attention, features are averaged to so many rows and columns
     H: int  # the length of the state
     states: int  # 2 for an LSTM, which has c too, else 1
 
@@ -56,6 +56,14 @@ class Sizes(NamedTuple):
 def whole(sizes: Sizes, size: int, activation: Module) -> Sequential:
     """Features (B, D, rows, columns) -> one vector (B, size)."""
     return Sequential(AdaptiveAvgPool2d(sizes.side), Flatten(), Linear(sizes.side**2 * sizes.D, size), activation)
+
+
+class MeanAndGreatest(Module):
+    """Features (B, D, rows, columns) -> (B, 2 D): of each feature the mean over all places, and the greatest."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What there is, by the means; how far it reaches, by the greatest of features that tell where they are."""
+        return mg.concatenate([mg.mean(x, axis=(2, 3)), mg.max(x, axis=(2, 3))], axis=1)
 
 
 # ---- what the recurrent network is given
@@ -103,13 +111,13 @@ class EveryStep(Look):
         return Glimpse(memory)
 
 
-class SoftAttention(FirstState):
+class SoftAttention(Look):
     """Each step sees a mean of the places, z = sum_i a_i v_i, a = softmax(e), e_i = (W_q h) . (W_k v_i) / sqrt(A)."""
 
     attends = True
 
     def __init__(self, sizes: Sizes) -> None:
-        super().__init__(sizes)
+        self.first = Sequential(MeanAndGreatest(), Linear(2 * sizes.D, sizes.states * sizes.H), Tanh())
         self.size, A = sizes.D, max(1, sizes.H // 4)
         self.key, self.query = Linear(sizes.D, A, bias=False), Linear(sizes.H, A, bias=False)
 
@@ -177,8 +185,8 @@ class Captioner(Module):
         look: a key of `LOOKS`.
         cell: "rnn", "lstm" or "gru".
         hidden, embedding: the lengths of the state and of a word's vector.
-        side: where the image is taken as a whole, features are averaged to so many rows and columns; 1 for an encoder
-            that gives one vector, (B, D, 1, 1).
+        side: without attention, features are averaged to so many rows and columns; 1 for an encoder that gives one
+            vector, (B, D, 1, 1).
 
     Raises:
         ValueError: an unknown look or cell.
