@@ -10,6 +10,7 @@ alignments, 2015; Xu et al., Show, attend and tell, 2015.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -41,7 +42,7 @@ class Glimpse(NamedTuple):
 
     z: Tensor | None = None  # (B, size)
     a: Tensor | None = None  # how much each place weighs, (B, L)
-    chosen: npt.NDArray[np.int64] | None = None  # the place that was drawn, (B,)
+    chosen: npt.NDArray[np.int64] | None = None  # the one place that was looked at, (B,); -1: all were
 
 
 class Sizes(NamedTuple):
@@ -141,19 +142,33 @@ class SoftAttention(Look):
 class HardAttention(SoftAttention):
     """Each step sees one place, drawn with the probabilities a; out of training, the likeliest.
 
-    A draw has no derivative: `reinforce` trains a.
+    A draw has no derivative: `caption_loss` trains a by REINFORCE. So that it is not alone in that, some images of a
+    batch are given the mean of the places in training, as by soft attention: Xu et al., 2015, section 4.1.
     """
 
     generator: Generator | None = None  #: what draws, or None for the default generator of minigrad
+    drawn = 0.5  #: the share of images that places are drawn for in training
+
+    def begin(self, features: Tensor) -> tuple[Tensor | None, Any]:
+        """As of soft attention; in training also whether places are drawn, (B,)."""
+        first, memory = super().begin(features)
+        if not self.training:
+            return first, memory
+        drawn = (self.generator or default_generator()).random(len(features)) < self.drawn
+        return first, (*memory, mg.tensor(drawn, device=features.device))
 
     def forward(self, h: Tensor, memory: Any) -> Glimpse:
-        """The place that is looked at after h."""
-        v, a = memory[0], self.map(h, memory[1])
+        """The place that is looked at after h, or the mean of all; where it is the mean, `chosen` is -1."""
+        v, keys, *drawn = memory
+        a = self.map(h, keys)
         weights = to_numpy(a.data)
-        chosen = weights.argmax(axis=-1)
-        if self.training:
-            chosen = draw(np.log(np.maximum(weights, TINY)), 1.0, self.generator or default_generator())
-        return Glimpse(v[np.arange(len(v)), chosen], a, chosen)
+        if not drawn:
+            chosen = weights.argmax(axis=-1)
+            return Glimpse(v[np.arange(len(v)), chosen], a, chosen)
+        chosen = draw(np.log(np.maximum(weights, TINY)), 1.0, self.generator or default_generator())
+        mean = mg.squeeze(a[:, None] @ v, axis=1)
+        z = mg.where(drawn[0][:, None], v[np.arange(len(v)), chosen], mean)
+        return Glimpse(z, a, np.where(to_numpy(drawn[0].data), chosen, -1))
 
 
 LOOKS: dict[str, Callable[[Sizes], Look]] = {
@@ -422,6 +437,7 @@ def caption_loss(
     target: npt.NDArray[np.int64],
     *,
     moving: float = 0.2,
+    reinforce: float = 0.1,
     entropy: float = 0.01,
     discount: float = 0.5,
 ) -> tuple[Tensor, float]:
@@ -430,19 +446,21 @@ def caption_loss(
     Moving the eyes costs, where there is attention: moving * sum_t sum_i |a_t,i - a_{t-1},i| / 2. A state that has seen
     a thing has no need to look at it any more while it tells of it, and would look anywhere; so it stays.
 
-    Where places were drawn, REINFORCE makes those likelier after which the right words were likelier than elsewhere in
-    the batch:
+    Where places were drawn, REINFORCE makes those likelier after which the right words were likelier than the same
+    words in other captions of the batch were:
 
-        - sum_t (R_t - b_t) log a_t[chosen_t] - entropy * H(a_t),    R_t = log p(y_t) + discount R_{t+1}
+        - reinforce * sum_t ((R_t - b_t) log a_t[chosen_t] + entropy * H(a_t)),    R_t = log p(y_t) + discount R_{t+1}
 
-    with the batch's mean for b_t; H(a), the entropy, keeps it drawing. Sources: Williams, Simple statistical
-    gradient-following algorithms, 1992; Xu et al., 2015.
+    b_t is the mean R of the word y_t in the other captions; H(a), the entropy, keeps it drawing. With `reinforce` and
+    `discount` of 1 it expects the gradient of the expected loss; less of it is less noise beside the words' gradient.
+    Sources: Williams, Simple statistical gradient-following algorithms, 1992; Xu et al., 2015.
 
     Args:
         told: what a captioner said of the right words.
         target: the words that were to come, (T, B), `IGNORED` behind the end.
         moving: what it costs to move all attention elsewhere, in nats.
-        entropy: how much H(a) counts.
+        reinforce: how much what draws earn counts, beside the words.
+        entropy: how much H(a) counts, beside what draws earn.
         discount: how much of what comes later a place is held to account for.
 
     Returns:
@@ -460,7 +478,9 @@ def caption_loss(
     if told.maps is not None:
         mean = mean + moving * movement(told.maps, counts)
     if told.maps is not None and told.chosen is not None:
-        mean = mean - reinforced(told.maps, told.chosen, -to_numpy(words.data), counts, entropy, discount)
+        drawn = counts & (told.chosen >= 0)
+        advantages = advantages_of(-to_numpy(words.data), target, drawn, discount)
+        mean = mean - reinforce * earned(told.maps, told.chosen, advantages, drawn, entropy)
     return mean, nats
 
 
@@ -470,21 +490,31 @@ def movement(maps: Tensor, counts: npt.NDArray[np.bool_]) -> Tensor:
     return mg.sum(moved * counts[1:]) / int(counts.sum())
 
 
-def reinforced(
-    maps: Tensor,
-    chosen: npt.NDArray[np.int64],
-    log_probability: np.ndarray,
-    counts: npt.NDArray[np.bool_],
-    entropy: float,
-    discount: float,
+def advantages_of(
+    log_probability: np.ndarray, target: npt.NDArray[np.int64], drawn: npt.NDArray[np.bool_], discount: float
+) -> np.ndarray:
+    """R - b of each draw (T, B), as `caption_loss` has them; 0 for a word that no other caption has."""
+    rewards = np.where(drawn, log_probability, 0.0)
+    for later, reward in itertools.pairwise(rewards[::-1]):
+        reward += discount * later
+    t, b = np.nonzero(drawn)
+    word, B = target[t, b], target.shape[1]
+    sums, counts = np.zeros((2, word.max(initial=0) + 1, B))  # of each word in each caption
+    np.add.at(sums, (word, b), rewards[t, b])
+    np.add.at(counts, (word, b), 1)
+    others = counts.sum(axis=1, keepdims=True) - counts
+    baseline = (sums.sum(axis=1, keepdims=True) - sums) / np.maximum(others, 1)
+    advantages = np.zeros(rewards.shape)
+    advantages[t, b] = np.where(others[word, b] > 0, rewards[t, b] - baseline[word, b], 0.0)
+    return advantages
+
+
+def earned(
+    maps: Tensor, chosen: npt.NDArray[np.int64], advantages: np.ndarray, drawn: npt.NDArray[np.bool_], entropy: float
 ) -> Tensor:
-    """What the draws earned, a mean over the steps that count; see `caption_loss`."""
-    reward, advantages = np.zeros(counts.shape[1]), np.zeros(counts.shape)
-    for t in reversed(range(len(counts))):
-        reward = np.where(counts[t], log_probability[t] + discount * reward, 0.0)
-        advantages[t] = np.where(counts[t], reward - reward.sum() / max(1, counts[t].sum()), 0.0)
+    """What the draws earned and the entropy of what they were drawn from, a mean over the draws."""
     logarithms = mg.log(mg.maximum(maps, TINY))
-    drawn = mg.squeeze(mg.take_along_axis(logarithms, chosen[..., None], -1), axis=-1)  # (T, B)
-    spread = -(maps * logarithms).sum(axis=-1) * counts
-    earned = drawn * mg.tensor(advantages, dtype=maps.dtype, device=maps.device) + entropy * spread
-    return mg.sum(earned) / int(counts.sum())
+    likely = mg.squeeze(mg.take_along_axis(logarithms, np.maximum(chosen, 0)[..., None], -1), axis=-1)  # (T, B)
+    spread = -(maps * logarithms).sum(axis=-1) * drawn
+    total = likely * mg.tensor(advantages, dtype=maps.dtype, device=maps.device) + entropy * spread
+    return mg.sum(total) / max(1, int(drawn.sum()))
