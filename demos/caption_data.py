@@ -144,6 +144,10 @@ class PhotographSource:
         self.label, self.size = captions.name, size
         found = read_captions(captions, images, problems=problems)
         named = listed(test_list) if test_list else None
+        there = {item.image.name for item in found}
+        for name, number in (named or {}).items():
+            if name not in there:
+                problems.report(ValueError(f"{test_list}: line {number}: {name!r:.80} is no image of {captions}"))
         tested = [i % HELD_OUT == 0 if named is None else item.image.name in named for i, item in enumerate(found)]
         if not memorise and len(set(tested)) < 2:
             raise ValueError(

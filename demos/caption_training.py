@@ -24,6 +24,7 @@ WATCHED = 100  # images that are validated on at each stage; the first few are s
 TESTED = 1000  # images of each split that the finished model is tested on
 ON_PAGE = 12
 AT_ONCE = 50  # images
+SCENES = 16_000  # to learn from
 NAMES = {"state": "image as first state", "every": "image at every step", "soft": "soft attention",
          "hard": "hard attention"}  # fmt: skip
 
@@ -125,16 +126,16 @@ class Tested(NamedTuple):
     measures: list[dict[str, Any]]  # a row for each split
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], model: Captioner, data: Source) -> "Tested":
-        """Test a model."""
-        said, rows = {}, []
+    def of(cls, config: Mapping[str, Any], model: Captioner, data: Source, run: str = "") -> "Tested":
+        """Test a model; `run` is added to its name, where that is not enough."""
+        said, rows, run = {}, [], f" ({run})" if run else ""
         for split in data.splits:
             shown = data.shown(split, TESTED)
             said[split] = captions_of(model, data.vocabulary, shown, config["beams"])
-            name = f"{NAMES[config['look']]}, {config['cell'].upper()}"
+            name = f"{NAMES[config['look']]}, {config['cell'].upper()}{run}"
             about = {"model": name, "images": f"{split}, {len(shown)}"}
             rows.append(about | measures(said[split], grid_of(model, shown)))
-        return cls(NAMES[config["look"]], model, said, rows)
+        return cls(NAMES[config["look"]] + run, model, said, rows)
 
 
 def grid_of(model: Captioner, shown: Sequence[Shown]) -> tuple[int, int] | None:
@@ -214,12 +215,18 @@ def read(config: Mapping[str, Any]) -> Source:
     for name in ("frozen", "weights"):
         if config[name] and config["encoder"] == "small":
             raise ValueError(f"--{name}: expected --encoder vgg16 or resnet18 with it, got small")
+    if config["features"] and not config["frozen"]:
+        raise ValueError("--features: expected --frozen with it, as features of a net that learns are not kept")
+    if config["memorise"] and config["test_list"]:
+        raise ValueError("--test-list: expected it without --memorise, which tests on all that it learns from")
     if config["captions"] is None:
         for name, value in OF_PHOTOGRAPHS.items():
             if config[name] != value:
                 option = name.replace("_", "-")
                 raise ValueError(f"--{option}: expected photographs with it, by --captions and --images, got scenes")
-        return SceneSource(config["scenes"], config["batch"], config["seed"])
+        return SceneSource(config["scenes"] or SCENES, config["batch"], config["seed"])
+    if config["scenes"]:
+        raise ValueError("--scenes: expected it without --captions, which names photographs to learn from")
     if config["images"] is None:
         raise ValueError("--images: expected the folder of the images that --captions names, got none")
     if config["frozen"] and config["weights"] is None:

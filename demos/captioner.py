@@ -3,7 +3,7 @@
 python -m demos.captioner                                 train on scenes that it draws itself
 python -m demos.captioner --look hard --minutes 20        or state, every, soft: what the recurrent network is given
 python -m demos.captioner --captions captions.csv --images folder --size 96 --minutes 30
-python -m demos.captioner --captions dataset.json --images folder --encoder vgg16 --weights vgg16.safetensors --frozen
+python -m demos.captioner --captions captions.json --images folder --encoder vgg16 --weights vgg16.safetensors --frozen
 python -m demos.captioner --resume runs/scenes-soft-lstm  go on with a run that was stopped
 python -m demos.captioner tell runs/scenes-soft-lstm picture.png
 python -m demos.captioner compare runs/scenes-soft-lstm runs/scenes-hard-lstm
@@ -22,7 +22,7 @@ from nn.images import ImageError, read_image
 
 from .caption_data import Source
 from .caption_model import ENCODERS, deep_net
-from .caption_training import Tested, Training, finished, in_columns, read, tested_page
+from .caption_training import SCENES, Tested, Training, finished, in_columns, read, tested_page
 from .command_line import (
     add_training_options,
     at_least_0,
@@ -57,8 +57,10 @@ def resume(path: Path) -> None:
     resume_run(Training, config, data_of(path, config), folder)
 
 
-def tell_of(path: Path, pictures: list[Path], beams: int, temperature: float, seed: int) -> None:
+def tell_of(path: Path, pictures: list[Path], beams: int | None, temperature: float, seed: int) -> None:
     """Print a caption for each picture by the model of a run folder."""
+    if temperature and (beams or 1) > 1:
+        raise ValueError(f"--temperature: expected --beams 1 with it, as words are drawn one by one, got {beams}")
     folder = folder_of(path)
     config = config_of(folder)
     model = finished(folder, config)
@@ -73,7 +75,7 @@ def tell_of(path: Path, pictures: list[Path], beams: int, temperature: float, se
             continue
         with mg.no_grad():
             x = x if net is None else net(x).numpy()
-        options = dict(beams=beams, temperature=temperature, generator=generator)
+        options = dict(beams=beams or (1 if temperature else 3), temperature=temperature, generator=generator)
         (caption,) = tell(model, x, vocabulary.START, vocabulary.END, **options)
         print(f"{picture}: {vocabulary.decode(caption.ids)}  ({caption.log_probability:.2f} nats)")
         told += 1
@@ -88,11 +90,14 @@ def compare(paths: list[Path], out: Path) -> None:
     for path, config in zip(paths, configs, strict=True):
         if config["fingerprint"] != configs[0]["fingerprint"]:
             raise ValueError(f"{path} learned from other data than {paths[0]}; compare runs on the same")
-    tested = []
+    looks, tested = [config["look"] for config in configs], []
     data: Source
     for folder, config in zip(folders, configs, strict=True):
         data = data_of(folder.path, config)
-        tested.append(Tested.of(config, finished(folder, config), data))
+        if not (folder.path / "measures.json").exists():
+            print(f"{folder.path} has not come to its end; this is its model of the last stage:")
+        run = folder.path.name if looks.count(config["look"]) > 1 else ""
+        tested.append(Tested.of(config, finished(folder, config), data, run))
         print(in_columns(tested[-1].measures))
     tested_page(out, data, tested, {}, {})
     print(f"side by side: {out}")
@@ -120,18 +125,18 @@ def data_of(path: Path, config: dict[str, Any]) -> Source:
     return data
 
 
-def parser() -> argparse.ArgumentParser:
-    """A parser of this program's command line."""
-    return argparse.ArgumentParser(
-        prog="python -m demos.captioner", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parser(command: str = "") -> argparse.ArgumentParser:
+    """A parser of this program's command line, or of that of one of its commands."""
+    prog = f"python -m demos.captioner {command}".strip()
+    kind = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=kind)
 
 
 def train_parser() -> argparse.ArgumentParser:
     """The command line of a new run."""
     command = parser()
     add = command.add_argument
-    add("--scenes", type=count, default=16_000, help="how many scenes to learn from (%(default)s)")
+    add("--scenes", type=count, help=f"how many scenes to learn from ({SCENES:,})")
     add("--captions", help="learn from photographs: COCO's JSON, Flickr8k's tokens, or a CSV file image,caption")
     add("--images", help="the folder of the photographs")
     add("--test-list", help="a file with the names of the photographs to test on (every tenth)")
@@ -163,18 +168,18 @@ def resume_parser() -> argparse.ArgumentParser:
 
 def tell_parser() -> argparse.ArgumentParser:
     """The command line after `tell`."""
-    command = parser()
+    command = parser("tell")
     command.add_argument("path", type=Path, metavar="RUN", help="the folder of a run")
     command.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help="image files")
-    command.add_argument("--beams", type=count, default=3, help="1: greedy (%(default)s)")
-    command.add_argument("--temperature", type=at_least_0, default=0.0, help="above 0: draw each word, with --beams 1")
+    command.add_argument("--beams", type=count, help="1: greedy (3; 1 with --temperature)")
+    command.add_argument("--temperature", type=at_least_0, default=0.0, help="above 0: draw each word (%(default)s)")
     command.add_argument("--seed", type=int, default=0, help="(%(default)s)")
     return command
 
 
 def compare_parser() -> argparse.ArgumentParser:
     """The command line after `compare`."""
-    command = parser()
+    command = parser("compare")
     command.add_argument("paths", type=Path, nargs="+", metavar="RUN", help="folders of runs on the same images")
     command.add_argument("--out", type=Path, default=Path("compared.html"), help="the page (%(default)s)")
     return command

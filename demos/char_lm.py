@@ -101,11 +101,11 @@ def config_of(folder: RunFolder) -> dict[str, Any]:
     return whole_config(folder, like, choices={"cell": CELLS})
 
 
-def parser() -> argparse.ArgumentParser:
-    """A parser of this program's command line."""
-    return argparse.ArgumentParser(
-        prog="python -m demos.char_lm", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parser(command: str = "") -> argparse.ArgumentParser:
+    """A parser of this program's command line, or of that of one of its commands."""
+    prog = f"python -m demos.char_lm {command}".strip()
+    kind = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=kind)
 
 
 def add_sampling_options(command: argparse.ArgumentParser) -> None:
@@ -123,7 +123,7 @@ def add_data_dir(command: argparse.ArgumentParser) -> None:
 
 def sample_parser() -> argparse.ArgumentParser:
     """The command line after `sample`."""
-    command = parser()
+    command = parser("sample")
     command.add_argument("path", type=Path, metavar="RUN", help="the folder of a run")
     command.add_argument("--count", type=count, default=1, help="how many texts, drawn as one batch (%(default)s)")
     command.add_argument("--interactive", action="store_true", help="continue what you type, line by line")

@@ -176,7 +176,7 @@ class Run(ABC):
         self.folder.log(**self.progress(), val_nats=nats)
         self.folder.rung(step=self.step, title=f"step {self.step:,}: {self.in_words(nats)}", text=text)
         self.save()
-        bar.write(f"--- step {self.step:,}, validation {self.in_words(nats)} ---\n{text[:200]}\n")
+        bar.write(f"--- step {self.step:,}, validation {self.in_words(nats)} ---\n{text[:400]}\n")
 
     def progress(self) -> dict[str, Any]:
         """Where the run is: the first columns of the log."""

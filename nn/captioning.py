@@ -187,7 +187,7 @@ class Told(NamedTuple):
 
     logits: Tensor  # (T, B, V)
     maps: Tensor | None  # (T, B, L)
-    chosen: npt.NDArray[np.int64] | None  # (T, B)
+    chosen: npt.NDArray[np.int64] | None  # (T, B), the one place that was looked at; -1: all were
 
 
 class Captioner(Module):
@@ -268,9 +268,14 @@ class Captioner(Module):
             ids: (T, B), the first of which begin the captions.
             lengths: how many of each caption's words count, (B,); None: all. With attention the others cost nothing;
                 logits and maps are zeros there.
+
+        Raises:
+            ValueError: no words at all.
         """
         T, B = ids.shape
         lengths = np.full(B, T) if lengths is None else np.asarray(lengths)
+        if not T * B or not lengths.any():
+            raise ValueError(f"Captioner: expected ids (T, B) with words that count, got shape {ids.shape}")
         order = np.argsort(-lengths, kind="stable")  # the longest first: what is over drops off behind
         state, memory = self.begin(images[order])
         words = self.embedding(ids[:, order])  # (T, B, E)
@@ -364,6 +369,8 @@ def tell(
             f"tell: expected beams and length of at least 1, and a temperature of at least 0 with one beam, got beams "
             f"{beams}, length {length}, temperature {temperature}"
         )
+    if not len(images):
+        return []
     B, rows = len(images), np.repeat(np.arange(len(images)), beams)  # a row for each beginning, K for each image
     with mg.no_grad():
         state, memory = model.begin(images)
@@ -513,7 +520,7 @@ def earned(
     maps: Tensor, chosen: npt.NDArray[np.int64], advantages: np.ndarray, drawn: npt.NDArray[np.bool_], entropy: float
 ) -> Tensor:
     """What the draws earned and the entropy of what they were drawn from, a mean over the draws."""
-    logarithms = mg.log(mg.maximum(maps, TINY))
+    logarithms = mg.log(mg.maximum(maps, float(np.finfo(maps.dtype).tiny)))
     likely = mg.squeeze(mg.take_along_axis(logarithms, np.maximum(chosen, 0)[..., None], -1), axis=-1)  # (T, B)
     spread = -(maps * logarithms).sum(axis=-1) * drawn
     total = likely * mg.tensor(advantages, dtype=maps.dtype, device=maps.device) + entropy * spread

@@ -379,6 +379,8 @@ def gathered(
     problems = problems or Problems()
     before = len(problems.lines)
     wanted = None if split_list is None else listed(Path(split_list))
+    if not Path(image_folder).is_dir():
+        raise ValueError(f"{image_folder}: expected the folder of the images that {path} names, but it is none")
     is_there: dict[str, bool] = {}
     captions: dict[str, list[str]] = {}
     for where, name, caption in entries(path, read_text(path), problems):
@@ -387,7 +389,8 @@ def gathered(
         if name not in is_there:
             is_there[name] = os.path.isfile(image := Path(image_folder, name))
             if not is_there[name]:
-                problems.report(ValueError(f"{path}: {where}: names no image: there is no file {str(image)!r:.200}"))
+                missing = f"there is no file {str(image)!r:.200}" if name.strip() else "the name is empty"
+                problems.report(ValueError(f"{path}: {where}: names no image: {missing}"))
         if not words(caption):
             problems.report(ValueError(f"{path}: {where}: expected a caption, got {caption!r:.40}, without a word"))
         elif is_there[name]:

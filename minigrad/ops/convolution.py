@@ -313,8 +313,10 @@ def conv2d_weight(
     _check_groups(groups, x.shape[1], y.shape[1])
     stride, padding, dilation = _pairs(stride, padding, dilation)
     kernel = pair("kernel", kernel, 1)
-    most = count(x.shape[2:], kernel, stride, padding, dilation)
-    if any(n > m for n, m in zip(y.shape[2:], most, strict=True)):
-        raise ValueError(f"expected y of at most {most} rows and columns, as many windows as x has")
+    least = _transposed_size(y.shape[2:], kernel, stride, padding, dilation)
+    more = [n - m for n, m in zip(x.shape[2:], least, strict=True)]
+    if any(not 0 <= m < max(s, d) for m, s, d in zip(more, stride, dilation, strict=True)):
+        most = count(x.shape[2:], kernel, stride, padding, dilation)
+        raise ValueError(f"expected y of {most} rows and columns, as many windows as x has, got {y.shape[2:]}")
     padded = grown(xp, grouped(x, groups), padding, padding)
     return meetings(xp, windows_of(xp, padded, kernel, stride, dilation, y.shape[2:]), grouped(y, groups))

@@ -50,6 +50,11 @@ def _parts(xp: Any, *arrays: Array) -> Iterator[tuple[Array, ...]]:
     return (tuple([array[i : i + step] for array in arrays]) for i in range(0, len(arrays[0]), step))
 
 
+def _wide(dtype: Any) -> Any:
+    """What sums are made in: float16 has too few digits, and ends at 65,504."""
+    return np.promote_types(dtype, np.float32)
+
+
 def _channels(along: Array, C: int) -> Array:
     """Sums along a row, (W C,), as sums of channels, (C,)."""
     return along.reshape(-1, C).sum(0)
@@ -63,10 +68,10 @@ def _back(g: list[Array], kept: list[Array], weight: Any, shapes: Any, needs: tu
     (normalised, deviation), (dy, daverage, dvariance) = kept, g  # (N H, W C), (C,)
     xp, dy, C = backend_of(normalised).xp, _rows(dy), len(deviation)
     n, W = normalised.size // C, normalised.shape[1] // C
-    db, dw = xp.zeros((2, W * C), dy.dtype)
+    db, dw = xp.zeros((2, W * C), wide := _wide(dy.dtype))
     for part, normal in _parts(xp, dy, normalised):
-        db += part.sum(0)
-        dw += xp.einsum("nc,nc->c", part, normal)
+        db += part.sum(0, dtype=wide)
+        dw += xp.einsum("nc,nc->c", part, normal, dtype=wide)
     db, dw = _channels(db, C), _channels(dw, C)
     if not needs[0]:
         return [None, dw, db]
@@ -119,14 +124,14 @@ def batch_norm(
         if factor is not None and getattr(factor, "shape", ()) != (x.shape[1],):
             raise ValueError(f"expected {name} of shape ({x.shape[1]},), one for each channel")
     rows, (N, C, H, W) = _rows(x), x.shape
-    average, variance = xp.zeros((2, W * C), x.dtype)
+    average, variance = xp.zeros((2, W * C), wide := _wide(x.dtype))
     for (part,) in _parts(xp, rows):
-        average += part.sum(0)
+        average += part.sum(0, dtype=wide)
     average = _channels(average, C) / (N * H * W)
     normalised, subtrahend = xp.empty_like(rows), xp.tile(average, W)
     for part, normal in _parts(xp, rows, normalised):
         xp.subtract(part, subtrahend, out=normal)
-        variance += xp.einsum("nc,nc->c", normal, normal)
+        variance += xp.einsum("nc,nc->c", normal, normal, dtype=wide)
     variance = _channels(variance, C) / (N * H * W)
     deviation = xp.sqrt(variance + eps)
     divisor, factor, offset = [None if v is None else xp.tile(v, W) for v in (deviation, weight, bias)]
@@ -136,4 +141,4 @@ def batch_norm(
         xp.multiply(normal, 1 if factor is None else factor, out=out)
         out += 0 if offset is None else offset
     keep += [normalised, deviation]
-    return _images(y, x.shape), average, variance
+    return _images(y, x.shape), average.astype(x.dtype, copy=False), variance.astype(x.dtype, copy=False)

@@ -65,6 +65,10 @@ class Windows:
             for i, j in itertools.product(*map(range, self.kernel))
         ]
 
+    def steps(self, i: int, j: int) -> int:
+        """How far the place (i, j) of a window lies behind its first, in the flattened image."""
+        return i * self.dilation[0] * self.size[1] + j * self.dilation[1]
+
     def corner(self, xp: Any, inside: bool = False) -> Array:
         """Where in the flattened image each window's first place lies, or its first inside x, (H', W', 1)."""
         sides = []
@@ -238,13 +242,16 @@ def max_unpool2d(xp: Any, x: Array, indices: Array, size: Any) -> Tensor:
 
 def _least(dtype: np.dtype[Any]) -> Any:
     """What no number of a dtype is less than."""
-    return np.iinfo(dtype).min if dtype.kind in "iu" else -math.inf
+    if dtype.kind in "iu":
+        return np.iinfo(dtype).min
+    return False if dtype.kind == "b" else -math.inf
 
 
 def _read(y: Any, indices: Array) -> Any:
     """What lies at the places in the flattened images of y (N, C, H, W)."""
-    N, C, H, W = y.shape
-    return reshape(take_along_axis(reshape(y, (N, C, H * W)), indices.reshape(N, C, -1), 2), indices.shape)
+    N, C, *size = y.shape
+    places = indices.reshape(N, C, math.prod(indices.shape[2:]))
+    return reshape(take_along_axis(reshape(y, (N, C, math.prod(size))), places, 2), indices.shape)
 
 
 @op(
@@ -287,7 +294,10 @@ def max_pool2d(
         other = padded[index]
         greater = other > y
         xp.maximum(y, other, out=y)
-        xp.copyto(place, i * windows.dilation[0] * windows.size[1] + j * windows.dilation[1], where=greater)
+        xp.copyto(place, windows.steps(i, j), where=greater)
+    if (y != y).any():  # nan is greater than all, for maximum, but not for >
+        for i, j, index in windows.places():
+            xp.copyto(place, windows.steps(i, j), where=padded[index] != padded[index])
     return _second(y), _second(place + corner)
 
 
@@ -321,11 +331,11 @@ def avg_pool2d(
     windows = Windows(_size(x), kernel, stride, padding, 1, ceil_mode)
     padded = windows.padded(xp, _last(x), 0.0)
     first, *rest = windows.places()
-    y = padded[first[2]].copy()
+    y = padded[first[2]].astype(np.promote_types(x.dtype, np.float32))  # float16 ends at 65,504
     for _, _, index in rest:
         y += padded[index]
     y /= windows.divisors(xp, y.real.dtype, count_include_pad)
-    return _second(y)
+    return _second(y.astype(x.dtype, copy=False) if x.dtype.kind in "fc" else y)
 
 
 @op(

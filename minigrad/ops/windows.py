@@ -42,11 +42,12 @@ def grown(xp: Any, x: Array, before: Pair, after: Pair, fill: float = 0.0) -> Ar
     """x (N, H, W, ...) with rows and columns more in front and behind, or fewer where these are negative."""
     if not any((*before, *after)):
         return x
-    ends = [(b, n + b + a) for n, b, a in zip(x.shape[1:3], before, after, strict=True)]
-    out = xp.full((len(x), *[n for _, n in ends], *x.shape[3:]), fill, x.dtype)
-    target = [slice(max(b, 0), n - max(a, 0)) for (b, n), a in zip(ends, after, strict=True)]
-    source = [slice(max(-b, 0), n - max(-a, 0)) for n, b, a in zip(x.shape[1:3], before, after, strict=True)]
-    out[:, target[0], target[1]] = x[:, source[0], source[1]]
+    sizes = [n + b + a for n, b, a in zip(x.shape[1:3], before, after, strict=True)]
+    out = xp.full((len(x), *sizes, *x.shape[3:]), fill, x.dtype)
+    source = [slice(max(-b, 0), max(0, n + min(a, 0))) for n, b, a in zip(x.shape[1:3], before, after, strict=True)]
+    some = x[:, source[0], source[1]]
+    starts = [max(b, 0) for b in before]
+    out[:, starts[0] : starts[0] + some.shape[1], starts[1] : starts[1] + some.shape[2]] = some
     return out
 
 

@@ -205,9 +205,10 @@ def test_tell_says_a_sentence_of_each_picture(finished_run: Path, picture: Path,
 def test_tell_draws_by_its_seed(finished_run: Path, picture: Path, capsys: Any) -> None:
     said = []
     for seed in (1, 1, 2):
-        run("tell", finished_run, picture, "--beams", "1", "--temperature", "1.5", "--seed", seed)
+        run("tell", finished_run, picture, "--temperature", "1.5", "--seed", seed)
         said.append(capsys.readouterr().out)
     assert said[0] == said[1] != said[2]
+    assert "--beams 1" in error_of("tell", finished_run, picture, "--temperature", "1", "--beams", "2")
 
 
 def test_tell_goes_on_past_bad_pictures(finished_run: Path, picture: Path, capsys: Any) -> None:
@@ -250,6 +251,15 @@ def test_a_vocabulary_of_another_run_is_refused(trained: Path, picture: Path) ->
 
 
 # ---- compare
+
+
+def test_compare_tells_runs_of_one_kind_apart(finished_run: Path, trained: Path, tmp_path: Path, capsys: Any) -> None:
+    (trained / "measures.json").unlink()  # as if it had been stopped
+    run("compare", finished_run, trained, "--out", tmp_path / "page.html")
+    out = capsys.readouterr().out
+    assert f"({finished_run.name})" in out
+    assert f"({trained.name})" in out
+    assert f"{trained} has not come to its end" in out
 
 
 def test_compare_shows_runs_side_by_side(finished_run: Path, tmp_path: Path, capsys: Any) -> None:
@@ -365,6 +375,17 @@ def test_what_is_tested_is_not_learned(captions: Path, folder: Path, tmp_path: P
     assert [shown.references for shown in source.shown("test", 9)] == [["a grey cat"], ["the last one"]]
     assert not {"cat", "last"} & set(source.vocabulary.words)
     assert len(source.batch(0).items) == len(ENTRIES) - 2
+
+
+def test_names_in_a_list_that_no_photograph_has_are_told(
+    captions: Path, folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    names = tmp_path / "tests.txt"
+    names.write_text("grey.png\nsome.png\n")
+    PhotographSource(captions, folder, size=8, minimum=1, B=2, seed=0, test_list=names)
+    assert f"{names}: line 2: 'some.png' is no image of {captions}; left out" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="line 2"):
+        PhotographSource(captions, folder, size=8, minimum=1, B=2, seed=0, test_list=names, strict=True)
 
 
 @pytest.mark.parametrize("names", ["none.png\n", "".join(f"{name}\n" for name in CAPTIONS)])
@@ -486,9 +507,12 @@ def test_weights_of_another_net_as_encoder_are_refused(
         (["--frozen"], "--frozen"),
         (["--frozen", "--encoder", "small"], "--frozen"),
         (["--weights", "some.safetensors"], "--weights"),
+        (["--features", "folder"], "--features"),
+        (["--memorise", "--test-list", "names.txt"], "--test-list"),
+        (["--scenes", "20"], "--scenes"),
     ],
 )
-def test_options_that_go_with_a_published_net_alone(
+def test_options_that_do_not_go_with_photographs_so(
     options: list[str], named: str, captions: Path, folder: Path, tmp_path: Path
 ) -> None:
     given = ["--captions", captions, "--images", folder, *PHOTOGRAPHS, *options]

@@ -518,7 +518,7 @@ def of_another_model(path):
         (lambda path: path.unlink(), "model.safetensors"),
         (cut_short, "model.safetensors"),
         (replaced, "model.safetensors"),
-        (of_another_model, "output.weight"),
+        (of_another_model, "model.safetensors: expected the weights of the run's model"),
         (lambda path: (path.parent / "config.json").unlink(), "config.json"),
     ],
 )

@@ -181,6 +181,12 @@ def test_an_empty_batch_has_an_empty_result_and_gradients(name: str, device: str
     assert y.size == 0 or not y.numpy().any()  # of no images the weights' gradient is zero
 
 
+def test_unpooling_of_an_empty_batch_has_a_gradient(device: str) -> None:
+    x = mg.tensor(np.zeros((0, 1, 2, 2)), requires_grad=True, device=device)
+    y = mg.max_unpool2d(x, np.zeros((0, 1, 2, 2), int), (3, 3))
+    assert mg.grad(y.sum(), x)[0].shape == x.shape
+
+
 def test_the_grid_of_an_empty_batch_has_a_gradient() -> None:
     theta = mg.tensor(np.zeros((0, 2, 3)), requires_grad=True)
     assert mg.grad(mg.affine_grid(theta, (0, 1, 2, 2)).sum(), theta)[0].shape == (0, 2, 3)
@@ -384,7 +390,8 @@ def test_a_write_to_an_image_is_noticed() -> None:
         (lambda x, w: mg.conv_transpose2d(x, w[:1]), "expected x to have 1 channels"),
         (lambda x, w: mg.conv_transpose2d(x, w, output_padding=1), "output_padding to be smaller than stride"),
         (lambda x, w: mg.conv_transpose2d(x, w, padding=3), "expected padding that leaves something"),
-        (lambda x, w: mg.conv2d_weight(x, x, (2, 2)), r"expected y of at most \(3, 3\) rows and columns"),
+        (lambda x, w: mg.conv2d_weight(x, x, (2, 2)), r"expected y of \(3, 3\) rows and columns"),
+        (lambda x, w: mg.conv2d_weight(x, x[:, :, :2, :2], (2, 2)), r"expected y of \(3, 3\) .* got \(2, 2\)"),
         (lambda x, w: mg.conv2d_weight(x, x[:1], (2, 2)), r"expected x \(N, C, H, W\) and y \(N, F, H', W'\)"),
         (lambda x, w: mg.conv2d_weight(x[0], x, (2, 2)), r"expected x \(N, C, H, W\)"),
         (lambda x, w: mg.conv2d_weight(x, x, (1, 1), groups=4), "groups: expected an integer that divides"),
@@ -407,6 +414,42 @@ def test_wrong_calls_are_refused_by_name(call: Callable[..., Any], message: str)
     x, weight = numbers(2, 2, 4, 4), numbers(2, 2, 2, 2)
     with pytest.raises(ValueError, match=message):
         call(x, weight)
+
+
+def test_half_precision_sums_are_made_in_more() -> None:
+    """Of 180,000 numbers near 2, and of 100 of 1,000: float16 ends at 65,504."""
+    x = (numbers(2, 1, 300, 300) * 0.1 + 2).astype(np.float16)
+    y, mean, variance = mg.batch_norm(x)
+    assert y.dtype == mean.dtype == np.float16
+    assert mean.item() == pytest.approx(2, rel=1e-3)
+    assert variance.item() == pytest.approx(float(x.astype(np.float64).var()), rel=1e-3)
+    weight = mg.tensor(np.ones(1, np.float16), requires_grad=True)
+    (g,) = mg.grad(mg.batch_norm(x, weight)[0], weight, y / 4)
+    assert g.item() == pytest.approx(45_000, rel=1e-2)  # a quarter of the sum of y * y
+    pooled = mg.avg_pool2d(np.full((1, 1, 10, 10), 1000, np.float16), 10)
+    assert pooled.item() == 1000
+    assert pooled.dtype == np.float16
+
+
+def test_poolings_of_integers_and_booleans(device: str) -> None:
+    x = mg.tensor(np.array([[[[1, 2], [4, 0]]]]), device=device)
+    assert mg.avg_pool2d(x, 2).item() == 1.75
+    values, _ = mg.max_pool2d(mg.tensor(np.zeros((1, 1, 2, 2), bool), device=device), 3, padding=1)
+    assert not values.numpy().any()
+
+
+def test_the_place_of_a_nan_is_its_own(device: str) -> None:
+    x = mg.tensor([[[[1.0, np.nan, 3.0, 2.0, 5.0, 4.0]]]], device=device)
+    values, places = mg.max_pool2d(x, (1, 3))
+    np.testing.assert_array_equal(values.numpy(), [[[[np.nan, 5]]]])
+    np.testing.assert_array_equal(places.numpy(), [[[[1, 4]]]])
+
+
+def test_a_padding_larger_than_what_is_transposed() -> None:
+    x, weight = np.full((1, 1, 1, 1), 3.0), np.full((1, 1, 1, 1), 2.0)
+    for options in (dict(dilation=9), dict(stride=9)):
+        y = mg.conv_transpose2d(mg.tensor(x), weight, padding=2, output_padding=8, **options).numpy()
+        np.testing.assert_array_equal(y, np.zeros((1, 1, 5, 5)))  # the only element lies in the padding
 
 
 def test_places_outside_the_image_are_refused(device: str) -> None:

@@ -334,6 +334,26 @@ def test_places_behind_the_end_learn_nothing(seed: int, discount: float) -> None
     assert float(caption_loss(changed, y)[0]) == float(caption_loss(told, y)[0])
 
 
+@every_look
+def test_nothing_to_tell(look: str) -> None:
+    model = captioner(look)
+    x, _ = captions()
+    assert tell(model, images(0), START, END) == []
+    for ids, lengths in ((x, [0, 0]), (x[:0], None), (x[:, :0], [])):
+        with pytest.raises(ValueError, match=r"expected ids .* with words that count"):
+            model(images(ids.shape[1]), ids, lengths)
+
+
+def test_half_precision_learns_to_draw_from_maps_that_have_ends() -> None:
+    maps = mg.tensor(np.array([[[0.5, 0.5]], [[0, 0]]], np.float16), requires_grad=True)
+    told = Told(mg.as_tensor(np.zeros((2, 1, V), np.float16)), maps, np.array([[0], [0]]))
+    loss, _ = caption_loss(told, np.array([[2], [IGNORED]]))
+    loss.backward()
+    assert np.isfinite(float(loss))
+    assert maps.grad is not None
+    assert np.isfinite(maps.grad.numpy()).all()
+
+
 def test_a_place_after_which_the_word_is_likelier_becomes_likelier() -> None:
     logits = np.zeros((1, 2, V))
     logits[0, 0, 2] = 3.0  # the first image's word is told well, the second's is not
