@@ -143,12 +143,10 @@ class PhotographSource:
         problems = Problems(strict)
         self.label, self.size = captions.name, size
         found = read_captions(captions, images, problems=problems)
-        named = listed(test_list) if test_list else None
-        there = {item.image.name for item in found}
-        for name, number in (named or {}).items():
-            if name not in there:
-                problems.report(ValueError(f"{test_list}: line {number}: {name!r:.80} is no image of {captions}"))
-        tested = [i % HELD_OUT == 0 if named is None else item.image.name in named for i, item in enumerate(found)]
+        tested = [i % HELD_OUT == 0 for i in range(len(found))]
+        if test_list:
+            named = images_of(test_list, captions, images, {item.image for item in found}, problems)
+            tested = [item.image in named for item in found]
         if not memorise and len(set(tested)) < 2:
             raise ValueError(
                 f"{test_list or captions}: expected images to learn from and others to test on, got {sum(tested)} of "
@@ -187,3 +185,12 @@ class PhotographSource:
         x = image if self._read is self._image else self._read(item.image)
         captions = [" ".join(nn.captions.words(caption)) for caption in item.captions]
         return Shown(picture_of(image), x, captions)
+
+
+def images_of(test_list: Path, captions: Path, images: Path, there: set[Path], problems: Problems) -> set[Path]:
+    """The images that a list names, of those that are there; others are reported."""
+    named = {images / name: number for name, number in listed(test_list).items()}
+    for image, number in named.items():
+        if image not in there:
+            problems.report(ValueError(f"{test_list}: line {number}: {captions} has no image {str(image)!r:.200}"))
+    return there & set(named)

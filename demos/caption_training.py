@@ -36,6 +36,7 @@ class Training(Run):
     model: Captioner
     mean: Captioner
     unit = "image"
+    betas = 0.9, 0.98  # a run has few steps
     program, afterwards = "demos.captioner", "look at {path}/index.html"
 
     def __init__(self, config: dict[str, Any], data: Source, folder: RunFolder) -> None:

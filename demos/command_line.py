@@ -27,7 +27,7 @@ def told_in_one_line(program: str) -> Iterator[None]:
         yield
     except BrokenPipeError:  # nobody reads on, as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, OSError, FloatingPointError, mg.DeviceError, nn.CheckpointError) as error:
+    except (ValueError, OSError, MemoryError, FloatingPointError, mg.DeviceError, nn.CheckpointError) as error:
         sys.exit(f"{program}: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -53,7 +53,7 @@ class Run(ABC):
         mg.seed(config["seed"])
         self.model = self.new_model().to(config["device"])
         decay = config["weight_decay"]
-        self.optimizer = nn.optim.AdamW(self.model.parameters(), lr=config["lr"], weight_decay=decay)
+        self.optimizer = nn.optim.AdamW(self.model.parameters(), lr=config["lr"], betas=self.betas, weight_decay=decay)
         self.schedule = SCHEDULES[config["schedule"]](self.optimizer, config["lr"], config["steps"])
         self.mean = copy.deepcopy(self.model)  # of the last steps' weights: better than each of them
         self.step, self.seen = 0, 0  # how many steps, how many units
@@ -63,6 +63,7 @@ class Run(ABC):
 
     # ---- what a subclass writes
 
+    betas = 0.9, 0.999  # AdamW's
     program: str  # the module of its command line
     afterwards: str  # what to do with a run that is over, of {program} and {path}
 

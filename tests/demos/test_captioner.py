@@ -377,13 +377,23 @@ def test_what_is_tested_is_not_learned(captions: Path, folder: Path, tmp_path: P
     assert len(source.batch(0).items) == len(ENTRIES) - 2
 
 
+def test_images_in_folders_are_told_apart_by_a_list(folder: Path, tmp_path: Path) -> None:
+    for part in ("a", "b"):
+        (folder / part).mkdir()
+        shutil.copy(folder / "rgb.png", folder / part / "same.png")
+    path = as_csv(tmp_path / "captions.csv", [("a/same.png", "one thing"), ("b/same.png", "another")])
+    (names := tmp_path / "tests.txt").write_text("b/same.png\n")
+    source = PhotographSource(path, folder, size=8, minimum=1, B=2, seed=0, test_list=names)
+    assert [shown.references for shown in source.shown("test", 9)] == [["another"]]
+
+
 def test_names_in_a_list_that_no_photograph_has_are_told(
     captions: Path, folder: Path, tmp_path: Path, capsys: Any
 ) -> None:
     names = tmp_path / "tests.txt"
     names.write_text("grey.png\nsome.png\n")
     PhotographSource(captions, folder, size=8, minimum=1, B=2, seed=0, test_list=names)
-    assert f"{names}: line 2: 'some.png' is no image of {captions}; left out" in capsys.readouterr().err
+    assert f"{names}: line 2: {captions} has no image '{folder / 'some.png'}'; left out" in capsys.readouterr().err
     with pytest.raises(ValueError, match="line 2"):
         PhotographSource(captions, folder, size=8, minimum=1, B=2, seed=0, test_list=names, strict=True)
 
