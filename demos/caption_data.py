@@ -45,6 +45,7 @@ class Source(Protocol):
     vocabulary: WordVocabulary
     splits: tuple[str, ...]  # what there is to test on
     fingerprint: str  # of all that a run learns from
+    features_of: str | None  # digest of the frozen net that gives its features; None: there is none
 
     def batch(self, k: int) -> CaptionBatch:
         """Batch k of the training: a function of k and the seed."""
@@ -62,7 +63,7 @@ class SceneSource:
         seed: of the scenes, their order and their captions.
     """
 
-    label, size = "scenes", scenes.PIXELS
+    label, size, features_of = "scenes", scenes.PIXELS, None
     splits = ("test", "compositional")
 
     def __init__(self, count: int, B: int, seed: int) -> None:
@@ -75,7 +76,8 @@ class SceneSource:
     def batch(self, k: int) -> CaptionBatch:
         """Batch k, of an epoch's order; scenes and captions are functions of k and the seed."""
         epoch, place = divmod(k * self.B, self.count)
-        order = np.concatenate([np.random.default_rng([self.seed, epoch + i]).permutation(self.count) for i in (0, 1)])
+        epochs = range(epoch, epoch + 2 + self.B // self.count)
+        order = np.concatenate([np.random.default_rng([self.seed, i]).permutation(self.count) for i in epochs])
         items = order[place : place + self.B]
         generator = np.random.default_rng([self.seed, 2**31, k])
         captions = [scene_grammar.describe(self._scene(int(i)), generator) for i in items]
@@ -160,7 +162,8 @@ class PhotographSource:
         self.vocabulary = WordVocabulary.of((c for item in train for c in item.captions), minimum)
         self._batches = CaptionBatches(train, self.vocabulary, B, self._read, seed, problems)
         parts = [[(item.image.name, item.captions) for item in part] for part in (train, self._shown)]
-        entries = json.dumps(parts, ensure_ascii=False)
+        self.features_of = self._read.of if frozen else None
+        entries = json.dumps([parts, self.features_of], ensure_ascii=False)
         self.fingerprint = hashlib.sha256(entries.encode("utf-8", "surrogatepass")).hexdigest()
 
     def batch(self, k: int) -> CaptionBatch:

@@ -24,6 +24,7 @@ WATCHED = 100  # images that are validated on at each stage; the first few are s
 TESTED = 1000  # images of each split that the finished model is tested on
 ON_PAGE = 12
 AT_ONCE = 50  # images
+LEAST = 32  # pixels a side that published nets need, which halve them five times
 SCENES = 16_000  # to learn from
 NAMES = {"state": "image as first state", "every": "image at every step", "soft": "soft attention",
          "hard": "hard attention"}  # fmt: skip
@@ -216,6 +217,8 @@ def read(config: Mapping[str, Any]) -> Source:
     for name in ("frozen", "weights"):
         if config[name] and config["encoder"] == "small":
             raise ValueError(f"--{name}: expected --encoder vgg16 or resnet18 with it, got small")
+    if config["encoder"] != "small" and config["size"] < LEAST:
+        raise ValueError(f"--size: expected at least {LEAST} for a published net, got {config['size']}")
     if config["features"] and not config["frozen"]:
         raise ValueError("--features: expected --frozen with it, as features of a net that learns are not kept")
     if config["memorise"] and config["test_list"]:

@@ -18,7 +18,7 @@ from typing import Any
 import minigrad as mg
 from nn.captioning import CELLS, LOOKS, tell
 from nn.captions import Problems, WordVocabulary
-from nn.images import ImageError, read_image
+from nn.images import FeatureCache, ImageError, read_image
 
 from .caption_data import Source
 from .caption_model import ENCODERS, deep_net
@@ -37,6 +37,7 @@ from .command_line import (
 )
 from .run_folder import RunFolder
 
+SMALL, PUBLISHED = 64, 224  # pixels a side, of images for the small net and for those that were trained on ImageNet
 CHOICES = {"look": LOOKS, "cell": CELLS, "encoder": ENCODERS}
 
 
@@ -45,8 +46,11 @@ def train(options: dict[str, Any], path: Path | None) -> None:
     source = "scenes" if options["captions"] is None else Path(options["captions"]).stem
     folder = folder_of(path or free_folder(f"{source}-{options['look']}-{options['cell']}"))
     folder.check_new()
+    published = options["captions"] is not None and options["encoder"] != "small"
+    options |= {"size": options["size"] or (PUBLISHED if published else SMALL)}
     data = read(options)
     config = options | {"words": list(data.vocabulary.words), "fingerprint": data.fingerprint}
+    config |= {"features_of": data.features_of}
     begin_run(Training, config, data, folder)
 
 
@@ -66,6 +70,8 @@ def tell_of(path: Path, pictures: list[Path], beams: int | None, temperature: fl
     model = finished(folder, config)
     vocabulary = WordVocabulary(tuple(config["words"]))
     net = deep_net(config).eval() if config["frozen"] else None
+    if net and FeatureCache(Path(), net, config["size"]).of != config["features_of"]:
+        raise ValueError(f"{config['weights']}: expected the weights that {path} began with, got others; put them back")
     problems, generator, told = Problems(), mg.generator(seed), 0
     for picture in pictures:
         try:
@@ -110,7 +116,7 @@ def folder_of(path: Path) -> RunFolder:
 
 def config_of(folder: RunFolder) -> dict[str, Any]:
     """The config of the run in a folder."""
-    like = training_options(train_parser().parse_args([])) | dict(words=[], fingerprint="")
+    like = training_options(train_parser().parse_args([])) | dict(words=[], fingerprint="", features_of=None)
     return whole_config(folder, like, choices=CHOICES)
 
 
@@ -129,7 +135,7 @@ def parser(command: str = "") -> argparse.ArgumentParser:
     """A parser of this program's command line, or of that of one of its commands."""
     prog = f"python -m demos.captioner {command}".strip()
     kind = argparse.RawDescriptionHelpFormatter
-    return argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=kind)
+    return argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=kind, allow_abbrev=False)
 
 
 def train_parser() -> argparse.ArgumentParser:
@@ -143,7 +149,7 @@ def train_parser() -> argparse.ArgumentParser:
     add("--memorise", action="store_true", help="learn from all photographs, and test on the same")
     add("--minimum", type=count, default=1, help="how often a word must come to be known (%(default)s)")
     add("--strict", action="store_true", help="stop at the first entry or image that can't be used")
-    add("--size", type=count, default=64, help="photographs are cut to squares of so many pixels (%(default)s)")
+    add("--size", type=count, help="photographs are cut to squares of so many pixels (64; 224 for a published net)")
     add("--encoder", choices=ENCODERS, default="small", help="(%(default)s)")
     add("--weights", help="a safetensors file with the published weights of vgg16 or resnet18")
     add("--frozen", action="store_true", help="don't train the encoder; its features are computed once")

@@ -105,7 +105,7 @@ def parser(command: str = "") -> argparse.ArgumentParser:
     """A parser of this program's command line, or of that of one of its commands."""
     prog = f"python -m demos.char_lm {command}".strip()
     kind = argparse.RawDescriptionHelpFormatter
-    return argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=kind)
+    return argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=kind, allow_abbrev=False)
 
 
 def add_sampling_options(command: argparse.ArgumentParser) -> None:

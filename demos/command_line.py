@@ -17,6 +17,8 @@ import nn
 from .run_folder import RunFolder
 from .running import SCHEDULES, Run, rehearsed
 
+DEVICES = ("cpu", "cuda")
+
 
 @contextmanager
 def told_in_one_line(program: str) -> Iterator[None]:
@@ -48,17 +50,20 @@ def resume_run(kind: type[Run], config: dict[str, Any], data: Any, folder: RunFo
     if saved := folder.load(config):
         run.load_state(saved)
     run.announce()
-    print(f"goes on after step {run.step:,} of {config['steps']:,}")
+    print(f"goes on after step {run.step:,} of {config['steps']:,}" if run.step else "nothing was saved yet: it begins")
     finish(run)
 
 
 def finish(run: Run) -> None:
     """Let a run learn, and show what came of it; where Ctrl-C stops it, say how to go on, and exit."""
     program, path = f"{sys.executable} -m {run.program}", shlex.quote(str(run.folder.path))
-    if not run.run():
+    try:
+        if not run.run():
+            raise KeyboardInterrupt
+        run.conclude()
+    except KeyboardInterrupt:
         print(f"stopped after step {run.step:,}; to go on: {program} --resume {path}")
         sys.exit(130)  # what a shell expects after Ctrl-C
-    run.conclude()
     print(f"all of it is in {path}; {run.afterwards.format(program=program, path=path)}")
 
 
@@ -74,7 +79,7 @@ def add_training_options(command: argparse.ArgumentParser, lr: float, minutes: f
     add("--weight-decay", type=at_least_0, default=0.05, help="a step shrinks weights by lr times this (%(default)s)")
     add("--schedule", choices=SCHEDULES, default="cosine", help="of the learning rate (%(default)s)")
     add("--clip", type=above_0, default=1.0, help="largest norm of the gradient (%(default)s)")
-    add("--device", choices=("cpu", "cuda"), default="cpu", help="(%(default)s)")
+    add("--device", choices=DEVICES, default="cpu", help="(%(default)s)")
     on_what = "of training and validation, by what some steps take (%(default)s)"
     add("--minutes", type=above_0, default=minutes, help=on_what)
     add("--steps", type=count, help="bound the run by steps rather than by minutes")
@@ -103,7 +108,7 @@ def whole_config(folder: RunFolder, like: dict[str, Any], choices: dict[str, Col
         numbers = type(value) is float and type(config[name]) is int
         if value is not None and type(config[name]) is not type(value) and not numbers:
             raise ValueError(f"{path}: expected {name} to be of type {type(value).__name__}, got {config[name]!r:.60}")
-    for name, known in (choices | {"schedule": SCHEDULES}).items():
+    for name, known in (choices | {"schedule": SCHEDULES, "device": DEVICES}).items():
         if config[name] not in known:
             raise ValueError(f"{path}: expected {name} to be one of {', '.join(known)}, got {config[name]!r}")
     return config

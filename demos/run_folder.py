@@ -61,7 +61,7 @@ class RunFolder:
             config = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
             if not isinstance(config, dict):
                 raise ValueError(f"a JSON object was expected, not {type(config).__name__}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: expected the config of a run, but it is cut short or edited ({error})") from None
         return config
 

@@ -270,12 +270,14 @@ class Captioner(Module):
                 logits and maps are zeros there.
 
         Raises:
-            ValueError: no words at all.
+            ValueError: no words, or not a caption and a length for each image.
         """
+        if ids.ndim != 2 or len(images) != ids.shape[1]:
+            raise ValueError(f"Captioner: expected ids (T, B) for {len(images)} images, got shape {ids.shape}")
         T, B = ids.shape
         lengths = np.full(B, T) if lengths is None else np.asarray(lengths)
-        if not T * B or not lengths.any():
-            raise ValueError(f"Captioner: expected ids (T, B) with words that count, got shape {ids.shape}")
+        if not T * B or lengths.shape != (B,) or not 0 < lengths.max() <= T or lengths.min() < 0:
+            raise ValueError(f"Captioner: expected {B} lengths of at most T = {T}, and words that count, got {lengths}")
         order = np.argsort(-lengths, kind="stable")  # the longest first: what is over drops off behind
         state, memory = self.begin(images[order])
         words = self.embedding(ids[:, order])  # (T, B, E)
@@ -480,6 +482,8 @@ def caption_loss(
     """
     words = F.cross_entropy(told.logits.swapaxes(1, 2), target, ignore_index=IGNORED, reduction="none")  # (T, B)
     counts = target != IGNORED
+    if not counts.any():
+        raise ValueError("caption_loss: expected words to come in target, got none")
     mean = mg.sum(words) / int(counts.sum())
     nats = float(mean)
     if told.maps is not None:

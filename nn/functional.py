@@ -247,7 +247,7 @@ def max_pool2d(
 def max_unpool2d(
     input: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
 ) -> Tensor:
-    """Zeros, with the values of x at the places that `max_pool2d` read them from.
+    """Zeros, with the values of x at the places that `max_pool2d` read them from; where several meet, their sum.
 
     Args:
         input: x, (N, C, H', W').
@@ -357,7 +357,7 @@ def batch_norm(
     y, mean, variance = x.batch_norm(weight, bias, eps=eps)
     for running, found in ((running_mean, mean.data), (running_var, variance.data * (n / (n - 1)))):
         if running is not None:
-            running.data = (1 - momentum) * running.data + momentum * found
+            running.data[...] = (1 - momentum) * running.data + momentum * found
     return y
 
 

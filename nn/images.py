@@ -196,6 +196,7 @@ class FeatureCache:
     def _made(self, path: Path, data: bytes, file: Path, image: str) -> Floats:
         x = as_tensor(decoded(path, data, *self._preprocessing)[None])  # (1, 3, S, S)
         with no_grad():
+            self._net.eval()  # whatever became of it meanwhile
             output = self._net(x.to(next((p.device for p in self._net.parameters()), "cpu")))
         features: Floats = to_numpy(output.data)[0]
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -486,6 +486,9 @@ def test_features_of_a_frozen_net_are_kept(
     capsys.readouterr()
     run("tell", tmp_path / "run", folder / "rgb.png")
     assert capsys.readouterr().out.startswith(str(folder / "rgb.png"))
+    nn.save(narrow, ResNet18(width=4).state_dict())  # other weights of the same shapes
+    assert f"{narrow}: expected the weights" in error_of("tell", tmp_path / "run", folder / "rgb.png")
+    assert "not those any more" in error_of("--resume", tmp_path / "run")
 
 
 def test_a_net_that_is_trained_on_begins_with_its_weights(
@@ -505,6 +508,7 @@ def test_weights_of_another_net_as_encoder_are_refused(
 ) -> None:
     nn.save(narrow, nn.Linear(2, 3).state_dict())
     options = ["--captions", captions, "--images", folder, *PHOTOGRAPHS, "--encoder", "resnet18", "--weights", narrow]
+    options += ["--size", "32"]
     assert str(narrow) in error_of(*options, "--out", tmp_path / "run")
     assert str(narrow) in error_of(*options, "--frozen", "--out", tmp_path / "run")
     narrow.unlink()
@@ -520,6 +524,7 @@ def test_weights_of_another_net_as_encoder_are_refused(
         (["--features", "folder"], "--features"),
         (["--memorise", "--test-list", "names.txt"], "--test-list"),
         (["--scenes", "20"], "--scenes"),
+        (["--encoder", "resnet18"], "--size"),  # 16
     ],
 )
 def test_options_that_do_not_go_with_photographs_so(
@@ -547,17 +552,40 @@ def test_help(words: list[str], capsys: Any) -> None:
     assert "python -m demos.captioner" in capsys.readouterr().out
 
 
+def test_options_are_not_abbreviated(finished_run: Path, capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        run("--resum", finished_run)
+    assert "unrecognized arguments: --resum" in capsys.readouterr().err
+
+
+def test_control_c_in_the_tests_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def interrupted(self: Training) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "conclude", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        run(*SCENES, "--out", tmp_path / "run")
+    assert ended.value.code == 130
+    assert f"--resume {tmp_path / 'run'}" in capsys.readouterr().out
+
+
 def test_resume_needs_a_run(tmp_path: Path) -> None:
     assert f"{tmp_path / 'config.json'} is missing" in error_of("--resume", tmp_path)
 
 
-@pytest.mark.parametrize(("name", "value"), [("look", "sharp"), ("hidden", "many"), ("fingerprint", 3)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("look", "sharp"), ("hidden", "many"), ("fingerprint", 3), ("device", "tpu")]
+)
 def test_configs_that_were_edited_are_refused(name: str, value: Any, trained: Path) -> None:
     path = trained / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
     line = error_of("--resume", trained)
     assert str(path) in line
     assert name in line
+
+
+def test_batches_are_full_however_few_scenes_there_are() -> None:
+    assert [len(SceneSource(5, 32, 0).batch(k).items) for k in range(4)] == [32] * 4
 
 
 def test_images_are_reported_by_the_source_alone(captions: Path, folder: Path) -> None:

@@ -339,9 +339,14 @@ def test_nothing_to_tell(look: str) -> None:
     model = captioner(look)
     x, _ = captions()
     assert tell(model, images(0), START, END) == []
-    for ids, lengths in ((x, [0, 0]), (x[:0], None), (x[:, :0], [])):
-        with pytest.raises(ValueError, match=r"expected ids .* with words that count"):
-            model(images(ids.shape[1]), ids, lengths)
+    for lengths in ([0, 0], [1], [-1, 2], [T + 1, 1]):
+        with pytest.raises(ValueError, match=f"expected 2 lengths of at most T = {T}"):
+            model(images(), x, lengths)
+    for count in (1, 3):
+        with pytest.raises(ValueError, match=rf"expected ids \(T, B\) for {count} images, got shape"):
+            model(images(count), x)
+    with pytest.raises(ValueError, match="expected words to come in target"):
+        caption_loss(model(images(), x), np.full_like(x, IGNORED))
 
 
 def test_half_precision_learns_to_draw_from_maps_that_have_ends() -> None:

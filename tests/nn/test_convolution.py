@@ -162,7 +162,7 @@ def test_batch_norm_gives_mean_0_and_variance_1(N: int, C: int, mean: float, dev
 @given(st.sampled_from([0.0, 0.1, 1.0, None]), st.integers(1, 4))
 def test_running_statistics_are_averages_of_the_batches(momentum: float | None, steps: int) -> None:
     layer = nn.BatchNorm2d(2, momentum=momentum).to("float64")
-    mean, variance = np.zeros(2), np.ones(2)
+    mean, variance, state = np.zeros(2), np.ones(2), layer.state_dict()
     for t in range(steps):
         x = numbers(3, 2, 2, 2, seed=t, dtype="float64")
         m = 1 / (t + 1) if momentum is None else momentum
@@ -171,6 +171,8 @@ def test_running_statistics_are_averages_of_the_batches(momentum: float | None, 
     np.testing.assert_allclose(layer.running_mean.numpy(), mean, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(layer.running_var.numpy(), variance, rtol=1e-12)
     assert layer.num_batches_tracked.item() == steps
+    for name, array in layer.state_dict().items():
+        np.testing.assert_array_equal(state[name], array)  # averages move in place, all of them
     x = numbers(1, 2, 1, 1, dtype="float64")
     expected = (x - mean[:, None, None]) / np.sqrt(variance + 1e-5)[:, None, None]
     np.testing.assert_allclose(layer.eval()(x).numpy(), expected, rtol=1e-9)

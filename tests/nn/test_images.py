@@ -260,6 +260,7 @@ def test_features_are_computed_once(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(pixels(5, 5)))
     net = Net(2.0)
     cache = FeatureCache(tmp_path / "features", net, size=3)
+    net.train()  # as a part of a model that is trained
     made, found = cache(tmp_path / "a.png"), cache(tmp_path / "a.png")
     again = FeatureCache(tmp_path / "features", other := Net(2.0), size=3)(tmp_path / "a.png")
     assert (net.calls, other.calls) == (1, 0)
