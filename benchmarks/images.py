@@ -17,7 +17,7 @@ from .workloads import Step, initial
 class Captioning:
     """A step of training a captioner with soft attention: forward, backward, clipping to a norm of 1, AdamW.
 
-    Four convolutions with batch norm look at the images; an LSTM tells what is there. The words are random.
+    Four convolutions with batch norm look at the images; a GRU tells what is there. The words are random.
     """
 
     B: int = 64
@@ -71,7 +71,7 @@ def minigrad_captioner(work: Captioning) -> Any:
     from demos.caption_model import WIDTHS, SmallNet
     from nn.captioning import Captioner
 
-    return Captioner(SmallNet(), WIDTHS[-1], work.V, look="soft", cell="lstm", hidden=work.H, embedding=work.E)
+    return Captioner(SmallNet(), WIDTHS[-1], work.V, look="soft", cell="gru", hidden=work.H, embedding=work.E)
 
 
 def torch_captioner(work: Captioning) -> Any:
@@ -90,10 +90,10 @@ def torch_captioner(work: Captioning) -> Any:
             places = torch.stack(torch.meshgrid(along, along, indexing="xy"))  # (2, S, S)
             self.register_buffer("places", places.expand(work.B, -1, -1, -1), persistent=False)
             D, A = 64, max(1, work.H // 4)
-            self.first = nn.Sequential(nn.Linear(2 * D, 2 * work.H), nn.Tanh())
+            self.first = nn.Sequential(nn.Linear(2 * D, work.H), nn.Tanh())
             self.key, self.query = nn.Linear(D, A, bias=False), nn.Linear(work.H, A, bias=False)
             self.embedding = nn.Embedding(work.V, work.E)
-            self.cell = nn.LSTMCell(work.E + D, work.H)
+            self.cell = nn.GRUCell(work.E + D, work.H)
             self.output = nn.Linear(work.H + D, work.V)
 
         def forward(self, images: Any, ids: Any) -> tuple[Any, Any]:
@@ -101,12 +101,12 @@ def torch_captioner(work: Captioning) -> Any:
             v = features.flatten(2).transpose(1, 2)  # (B, L, D)
             keys = self.key(v) / math.sqrt(self.key.out_features)
             whole = torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
-            h, c = self.first(whole).chunk(2, dim=-1)
+            h = self.first(whole)
             said, maps = [], []
             for word in self.embedding(ids):  # (B, E)
                 a = torch.softmax(torch.bmm(keys, self.query(h)[:, :, None]), dim=1).transpose(1, 2)  # (B, 1, L)
                 z = torch.bmm(a, v)[:, 0]
-                h, c = self.cell(torch.cat([word, z], dim=-1), (h, c))
+                h = self.cell(torch.cat([word, z], dim=-1), h)
                 said.append(torch.cat([h, z], dim=-1))
                 maps.append(a)
             return self.output(torch.stack(said)), torch.cat(maps, dim=1)

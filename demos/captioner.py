@@ -4,9 +4,9 @@ python -m demos.captioner                                 train on scenes that i
 python -m demos.captioner --look hard --minutes 20        or state, every, soft: what the recurrent network is given
 python -m demos.captioner --captions captions.csv --images folder --size 96 --minutes 30
 python -m demos.captioner --captions captions.json --images folder --encoder vgg16 --weights vgg16.safetensors --frozen
-python -m demos.captioner --resume runs/scenes-soft-lstm  go on with a run that was stopped
-python -m demos.captioner tell runs/scenes-soft-lstm picture.png
-python -m demos.captioner compare runs/scenes-soft-lstm runs/scenes-hard-lstm
+python -m demos.captioner --resume runs/scenes-soft-gru  go on with a run that was stopped
+python -m demos.captioner tell runs/scenes-soft-gru picture.png
+python -m demos.captioner compare runs/scenes-soft-gru runs/scenes-hard-gru
 """
 
 import argparse
@@ -155,7 +155,7 @@ def train_parser() -> argparse.ArgumentParser:
     add("--frozen", action="store_true", help="don't train the encoder; its features are computed once")
     add("--features", help="the folder where these features are kept (features)")
     add("--look", choices=LOOKS, default="soft", help="what the recurrent network is given of the image (%(default)s)")
-    add("--cell", choices=CELLS, default="lstm", help="(%(default)s)")
+    add("--cell", choices=CELLS, default="gru", help="(%(default)s)")
     add("--hidden", type=count, default=128, help="H (%(default)s)")
     add("--embedding", type=count, default=64, help="size of a word's vector (%(default)s)")
     add("--batch", type=count, default=32, help="B, captions a step (%(default)s)")
