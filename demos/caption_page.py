@@ -279,7 +279,7 @@ dt { font-size: 12px; color: #667085; }
 dd { margin: 0; font-weight: 600; }
 table, section, figure { background: #fff; border: 1px solid #e1e4ea; border-radius: 10px; }
 table { border-collapse: separate; border-spacing: 0; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: 7px 8px; text-align: right; font-size: 13px; white-space: nowrap; }
+th, td { padding: 7px 6px; text-align: right; font-size: 13px; white-space: nowrap; }
 th { font-size: 11px; color: #667085; vertical-align: bottom; }
 td { border-top: 1px solid #e1e4ea; }
 th:first-child, td:first-child { text-align: left; font-weight: 600; }
