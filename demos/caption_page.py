@@ -111,13 +111,13 @@ def write_page(
         drawings: SVG texts by what is to stand below them.
     """
     figures = [(text, _data("image/png", png)) for text, png in (plots or {}).items()]
-    figures += [(text, _data("image/svg+xml", svg.encode())) for text, svg in (drawings or {}).items()]
+    drawn = [(text, _data("image/svg+xml", svg.encode())) for text, svg in (drawings or {}).items()]
     page = PAGE.substitute(
         title=escape(title),
         facts="".join(starmap(_fact, facts.items())),
         measures=_table(measures),
         examples="".join(_example(number, example) for number, example in enumerate(examples, start=1)),
-        figures="".join(starmap(_figure, figures)),
+        figures="".join(_figure(*plot, "") for plot in figures) + "".join(_figure(*one, "wide") for one in drawn),
     )
     write_whole(Path(path), page.encode("utf-8", "replace"))
 
@@ -129,8 +129,8 @@ def _fact(name: str, value: Any) -> str:
     return f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>"
 
 
-def _figure(text: str, uri: str) -> str:
-    return f'<figure><img src="{uri}" alt=""><figcaption>{escape(text)}</figcaption></figure>'
+def _figure(text: str, uri: str, kind: str) -> str:
+    return f'<figure class="{kind}"><img src="{uri}" alt=""><figcaption>{escape(text)}</figcaption></figure>'
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -307,6 +307,8 @@ small { display: block; text-align: center; font-size: 11px; color: #667085; fon
 .bar { display: block; height: 9px; margin-top: 5px; border-radius: 2px; }
 .ends { display: flex; justify-content: space-between; }
 i { font-style: normal; }
+figure.wide { overflow-x: auto; }
+figure.wide img { max-width: none; }
 figure img { display: block; max-width: 100%; margin: 0 auto; }
 figcaption { margin-top: 10px; color: #475066; }
 </style>
