@@ -73,7 +73,7 @@ def captioner_of(config: Mapping[str, Any]) -> Captioner:
     else:
         output = output_of(config)
         encoder = AsGrid() if config["frozen"] else nn.Sequential(deep_net(config), AsGrid())
-        D, side = DEEP[config["encoder"]][1][output], 1 if output == "vector" else 4
+        D, side = DEEP[config["encoder"]][1][output], 1
     V, names = len(config["words"]) + 3, ("look", "cell", "hidden", "embedding")
     return Captioner(encoder, D, V, side=side, **{name: config[name] for name in names})
 

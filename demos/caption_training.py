@@ -130,14 +130,14 @@ class Tested(NamedTuple):
     @classmethod
     def of(cls, config: Mapping[str, Any], model: Captioner, data: Source, run: str = "") -> "Tested":
         """Test a model; `run` is added to its name, where that is not enough."""
-        said, rows, run = {}, [], f" ({run})" if run else ""
+        said, rows, suffix = {}, [], f" ({run})" if run else ""
         for split in data.splits:
             shown = data.shown(split, TESTED)
             said[split] = captions_of(model, data.vocabulary, shown, config["beams"])
-            name = f"{NAMES[config['look']]}, {config['cell'].upper()}{run}"
+            name = f"{NAMES[config['look']]}, {config['cell'].upper()}{suffix}"
             about = {"model": name, "images": f"{split}, {len(shown)}"}
             rows.append(about | measures(said[split], grid_of(model, shown)))
-        return cls(NAMES[config["look"]] + run, model, said, rows)
+        return cls(NAMES[config["look"]] + suffix, model, said, rows)
 
 
 def grid_of(model: Captioner, shown: Sequence[Shown]) -> tuple[int, int] | None:

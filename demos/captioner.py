@@ -30,6 +30,7 @@ from .command_line import (
     count,
     free_folder,
     goes_on,
+    parser_of,
     resume_run,
     told_in_one_line,
     training_options,
@@ -49,8 +50,8 @@ def train(options: dict[str, Any], path: Path | None) -> None:
     published = options["captions"] is not None and options["encoder"] != "small"
     options |= {"size": options["size"] or (PUBLISHED if published else SMALL)}
     data = read(options)
-    config = options | {"words": list(data.vocabulary.words), "fingerprint": data.fingerprint}
-    config |= {"features_of": data.features_of}
+    learned = dict(words=list(data.vocabulary.words), fingerprint=data.fingerprint, features_of=data.features_of)
+    config = options | learned
     begin_run(Training, config, data, folder)
 
 
@@ -131,16 +132,9 @@ def data_of(path: Path, config: dict[str, Any]) -> Source:
     return data
 
 
-def parser(command: str = "") -> argparse.ArgumentParser:
-    """A parser of this program's command line, or of that of one of its commands."""
-    prog = f"python -m demos.captioner {command}".strip()
-    kind = argparse.RawDescriptionHelpFormatter
-    return argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=kind, allow_abbrev=False)
-
-
 def train_parser() -> argparse.ArgumentParser:
     """The command line of a new run."""
-    command = parser()
+    command = parser_of("demos.captioner", __doc__)
     add = command.add_argument
     add("--scenes", type=count, help=f"how many scenes to learn from ({SCENES:,})")
     add("--captions", help="learn from photographs: COCO's JSON, Flickr8k's tokens, or a CSV file image,caption")
@@ -167,14 +161,14 @@ def train_parser() -> argparse.ArgumentParser:
 
 def resume_parser() -> argparse.ArgumentParser:
     """The command line with `--resume`: all else is in the run's config."""
-    command = parser()
+    command = parser_of("demos.captioner", __doc__)
     command.add_argument("--resume", dest="path", type=Path, required=True, metavar="RUN", help="the folder of a run")
     return command
 
 
 def tell_parser() -> argparse.ArgumentParser:
     """The command line after `tell`."""
-    command = parser("tell")
+    command = parser_of("demos.captioner", __doc__, "tell")
     command.add_argument("path", type=Path, metavar="RUN", help="the folder of a run")
     command.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help="image files")
     command.add_argument("--beams", type=count, help="1: greedy (3; 1 with --temperature)")
@@ -185,7 +179,7 @@ def tell_parser() -> argparse.ArgumentParser:
 
 def compare_parser() -> argparse.ArgumentParser:
     """The command line after `compare`."""
-    command = parser("compare")
+    command = parser_of("demos.captioner", __doc__, "compare")
     command.add_argument("paths", type=Path, nargs="+", metavar="RUN", help="folders of runs on the same images")
     command.add_argument("--out", type=Path, default=Path("compared.html"), help="the page (%(default)s)")
     return command

@@ -24,6 +24,7 @@ from .command_line import (
     count,
     free_folder,
     goes_on,
+    parser_of,
     resume_run,
     told_in_one_line,
     training_options,
@@ -101,13 +102,6 @@ def config_of(folder: RunFolder) -> dict[str, Any]:
     return whole_config(folder, like, choices={"cell": CELLS})
 
 
-def parser(command: str = "") -> argparse.ArgumentParser:
-    """A parser of this program's command line, or of that of one of its commands."""
-    prog = f"python -m demos.char_lm {command}".strip()
-    kind = argparse.RawDescriptionHelpFormatter
-    return argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=kind, allow_abbrev=False)
-
-
 def add_sampling_options(command: argparse.ArgumentParser) -> None:
     """What training and sampling have in common."""
     command.add_argument("--length", type=count, default=500, help="characters a sample has (%(default)s)")
@@ -123,7 +117,7 @@ def add_data_dir(command: argparse.ArgumentParser) -> None:
 
 def sample_parser() -> argparse.ArgumentParser:
     """The command line after `sample`."""
-    command = parser("sample")
+    command = parser_of("demos.char_lm", __doc__, "sample")
     command.add_argument("path", type=Path, metavar="RUN", help="the folder of a run")
     command.add_argument("--count", type=count, default=1, help="how many texts, drawn as one batch (%(default)s)")
     command.add_argument("--interactive", action="store_true", help="continue what you type, line by line")
@@ -133,7 +127,7 @@ def sample_parser() -> argparse.ArgumentParser:
 
 def resume_parser() -> argparse.ArgumentParser:
     """The command line with `--resume`: all else is in the run's config."""
-    command = parser()
+    command = parser_of("demos.char_lm", __doc__)
     command.add_argument("--resume", dest="path", type=Path, required=True, metavar="RUN", help="the folder of a run")
     add_data_dir(command)
     return command
@@ -141,7 +135,7 @@ def resume_parser() -> argparse.ArgumentParser:
 
 def train_parser() -> argparse.ArgumentParser:
     """The command line of a new run."""
-    command = parser()
+    command = parser_of("demos.char_lm", __doc__)
     add = command.add_argument
     corpora = ", ".join(NAMES)
     add("--corpus", default="stdlib", help=f"{corpora}, or the path of a text file (%(default)s)")

@@ -35,6 +35,12 @@ def told_in_one_line(program: str) -> Iterator[None]:
         sys.exit(130)
 
 
+def parser_of(module: str, description: str | None, command: str = "") -> argparse.ArgumentParser:
+    """A parser of a program's command line, or of that of one of its commands."""
+    prog, kind = f"python -m {module} {command}".strip(), argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(prog=prog, description=description, formatter_class=kind, allow_abbrev=False)
+
+
 def begin_run(kind: type[Run], config: dict[str, Any], data: Any, folder: RunFolder) -> None:
     """Begin a run in a new folder, and let it come to its end."""
     config |= {"threads": config["threads"] or 1} if config["steps"] else rehearsed(kind, config, data, folder)

@@ -97,3 +97,8 @@ def as_array(out: Any, arrays: Sequence[Any], dtype: Any = None) -> Array:
 def describe(value: Any) -> str:
     """A value as error messages show it."""
     return f"of shape {value.shape} and dtype {value.dtype}" if hasattr(value, "shape") else repr(value)
+
+
+def wider(dtype: Any) -> Any:
+    """What sums of many elements are made in: float16 has few digits and ends at 65,504, integers have no fractions."""
+    return np.promote_types(dtype, np.float32)

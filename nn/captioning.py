@@ -34,7 +34,11 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
-TINY = float(np.finfo(np.float32).tiny)
+
+
+def tiny(maps: Tensor) -> float:
+    """The least normal number of the dtype of maps, which has a logarithm where 0 has none."""
+    return float(np.finfo(maps.dtype).tiny)
 
 
 class Glimpse(NamedTuple):
@@ -147,28 +151,28 @@ class HardAttention(SoftAttention):
     """
 
     generator: Generator | None = None  #: what draws, or None for the default generator of minigrad
-    drawn = 0.5  #: the share of images that places are drawn for in training
+    share = 0.5  #: of the images that places are drawn for in training
 
     def begin(self, features: Tensor) -> tuple[Tensor | None, Any]:
         """As of soft attention; in training also whether places are drawn, (B,)."""
         first, memory = super().begin(features)
         if not self.training:
             return first, memory
-        drawn = (self.generator or default_generator()).random(len(features)) < self.drawn
+        drawn = (self.generator or default_generator()).random(len(features)) < self.share
         return first, (*memory, mg.tensor(drawn, device=features.device))
 
     def forward(self, h: Tensor, memory: Any) -> Glimpse:
         """The place that is looked at after h, or the mean of all; where it is the mean, `chosen` is -1."""
-        v, keys, *drawn = memory
-        a = self.map(h, keys)
+        v, a = memory[0], self.map(h, memory[1])
         weights = to_numpy(a.data)
-        if not drawn:
+        if not self.training:
             chosen = weights.argmax(axis=-1)
             return Glimpse(v[np.arange(len(v)), chosen], a, chosen)
-        chosen = draw(np.log(np.maximum(weights, TINY)), 1.0, self.generator or default_generator())
+        drawn = memory[2]
+        chosen = draw(np.log(np.maximum(weights, tiny(a))), 1.0, self.generator or default_generator())
         mean = mg.squeeze(a[:, None] @ v, axis=1)
-        z = mg.where(drawn[0][:, None], v[np.arange(len(v)), chosen], mean)
-        return Glimpse(z, a, np.where(to_numpy(drawn[0].data), chosen, -1))
+        z = mg.where(drawn[:, None], v[np.arange(len(v)), chosen], mean)
+        return Glimpse(z, a, np.where(to_numpy(drawn.data), chosen, -1))
 
 
 LOOKS: dict[str, Callable[[Sizes], Look]] = {
@@ -524,7 +528,7 @@ def earned(
     maps: Tensor, chosen: npt.NDArray[np.int64], advantages: np.ndarray, drawn: npt.NDArray[np.bool_], entropy: float
 ) -> Tensor:
     """What the draws earned and the entropy of what they were drawn from, a mean over the draws."""
-    logarithms = mg.log(mg.maximum(maps, float(np.finfo(maps.dtype).tiny)))
+    logarithms = mg.log(mg.maximum(maps, tiny(maps)))
     likely = mg.squeeze(mg.take_along_axis(logarithms, np.maximum(chosen, 0)[..., None], -1), axis=-1)  # (T, B)
     spread = -(maps * logarithms).sum(axis=-1) * drawn
     total = likely * mg.tensor(advantages, dtype=maps.dtype, device=maps.device) + entropy * spread

@@ -8,6 +8,7 @@ import numpy as np
 from ..backend import Array, backend_of
 from ..creation import as_tensor
 from ..graph import Tensor
+from ..operands import wider
 from ..registry import op
 from .elementwise import sqrt, square
 from .reductions import mean
@@ -50,11 +51,6 @@ def _parts(xp: Any, *arrays: Array) -> Iterator[tuple[Array, ...]]:
     return (tuple([array[i : i + step] for array in arrays]) for i in range(0, len(arrays[0]), step))
 
 
-def _wide(dtype: Any) -> Any:
-    """What sums are made in: float16 has too few digits, and ends at 65,504."""
-    return np.promote_types(dtype, np.float32)
-
-
 def _channels(along: Array, C: int) -> Array:
     """Sums along a row, (W C,), as sums of channels, (C,)."""
     return along.reshape(-1, C).sum(0)
@@ -68,7 +64,7 @@ def _back(g: list[Array], kept: list[Array], weight: Any, shapes: Any, needs: tu
     (normalised, deviation), (dy, daverage, dvariance) = kept, g  # (N H, W C), (C,)
     xp, dy, C = backend_of(normalised).xp, _rows(dy), len(deviation)
     n, W = normalised.size // C, normalised.shape[1] // C
-    db, dw = xp.zeros((2, W * C), wide := _wide(dy.dtype))
+    db, dw = xp.zeros((2, W * C), wide := wider(dy.dtype))
     for part, normal in _parts(xp, dy, normalised):
         db += part.sum(0, dtype=wide)
         dw += xp.einsum("nc,nc->c", part, normal, dtype=wide)
@@ -124,7 +120,7 @@ def batch_norm(
         if factor is not None and getattr(factor, "shape", ()) != (x.shape[1],):
             raise ValueError(f"expected {name} of shape ({x.shape[1]},), one for each channel")
     rows, (N, C, H, W) = _rows(x), x.shape
-    average, variance = xp.zeros((2, W * C), wide := _wide(x.dtype))
+    average, variance = xp.zeros((2, W * C), wide := wider(x.dtype))
     for (part,) in _parts(xp, rows):
         average += part.sum(0, dtype=wide)
     average = _channels(average, C) / (N * H * W)

@@ -12,6 +12,7 @@ import numpy as np
 from ..adding import add_at
 from ..backend import Array
 from ..graph import Tensor
+from ..operands import wider
 from ..registry import op
 from .indexing import take_along_axis
 from .shapes import reshape
@@ -331,7 +332,7 @@ def avg_pool2d(
     windows = Windows(_size(x), kernel, stride, padding, 1, ceil_mode)
     padded = windows.padded(xp, _last(x), 0.0)
     first, *rest = windows.places()
-    y = padded[first[2]].astype(np.promote_types(x.dtype, np.float32))  # float16 ends at 65,504
+    y = padded[first[2]].astype(wider(x.dtype))
     for _, _, index in rest:
         y += padded[index]
     y /= windows.divisors(xp, y.real.dtype, count_include_pad)

@@ -15,7 +15,7 @@ import minigrad as mg
 import nn
 from minigrad.testing import check_grads
 from nn import captioning
-from nn.captioning import CELLS, LOOKS, Caption, Captioner, Told, caption_loss, log_softmax, tell
+from nn.captioning import CELLS, LOOKS, Caption, Captioner, HardAttention, Told, caption_loss, log_softmax, tell
 from nn.streams import IGNORED
 
 START, END = 0, 1
@@ -35,8 +35,8 @@ def captioner(look: str, cell: str = "lstm", seed: int = 0, V: int = V, H: int =
     model.to("float64").eval()
     for parameter in model.parameters():
         parameter.data[...] *= 3
-    if look == "hard":
-        model.look.drawn = 1.0  # type: ignore[attr-defined]
+    if isinstance(model.look, HardAttention):
+        model.look.share = 1.0
     return model
 
 
@@ -173,7 +173,8 @@ def test_hard_attention_sees_one_place(training: bool) -> None:
 
 def test_in_training_hard_attention_is_given_the_mean_of_half_the_images() -> None:
     model = captioner("hard").train()
-    model.look.drawn, model.look.generator = 0.5, np.random.default_rng(0)  # type: ignore[attr-defined]
+    assert isinstance(model.look, HardAttention)
+    model.look.share, model.look.generator = 0.5, np.random.default_rng(0)
     places, glimpse = glimpse_of(model)
     assert glimpse.z is not None
     assert glimpse.a is not None
@@ -335,7 +336,7 @@ def test_places_behind_the_end_learn_nothing(seed: int, discount: float) -> None
 
 
 @every_look
-def test_nothing_to_tell(look: str) -> None:
+def test_what_can_not_be_told_or_learned(look: str) -> None:
     model = captioner(look)
     x, _ = captions()
     assert tell(model, images(0), START, END) == []
