@@ -425,7 +425,7 @@ def test_half_precision_sums_are_made_in_more() -> None:
     assert variance.item() == pytest.approx(float(x.astype(np.float64).var()), rel=1e-3)
     weight = mg.tensor(np.ones(1, np.float16), requires_grad=True)
     (g,) = mg.grad(mg.batch_norm(x, weight)[0], weight, y / 4)
-    assert g.item() == pytest.approx(45_000, rel=1e-2)  # a quarter of the sum of y * y
+    assert g.item() == pytest.approx(45_000, rel=2e-3)  # a quarter of the sum of y * y
     pooled = mg.avg_pool2d(np.full((1, 1, 10, 10), 1000, np.float16), 10)
     assert pooled.item() == 1000
     assert pooled.dtype == np.float16
