@@ -11,7 +11,8 @@ import numpy as np
 from .autodiff import Walk, fit, gradients_in_steps, set_recording
 from .backend import is_array, to_numpy
 from .graph import Node, Tensor, current_scope, kept_arrays
-from .registry import Op, Part
+from .pending import Part
+from .registry import Op
 from .watching import Line, Watcher, calling_line, visited, watched_by, witness_of
 
 

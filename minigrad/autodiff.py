@@ -15,7 +15,8 @@ from .backend import backend_of
 from .creation import as_tensor
 from .graph import RECORDED, WATCHED, GraphError, Node, Tensor, output_node, recording, refuse_stale, within, written
 from .guarding import refuse_changed
-from .registry import Op, Part, Rule
+from .pending import Part, Product
+from .registry import Op, Rule
 from .watching import visiting, watchers
 
 
@@ -63,7 +64,8 @@ class Walk:
         found = {}
         while self.heap:
             node = heappop(self.heap)[1]
-            g = self.pending.pop(node)
+            g = self.summed(node)
+            del self.pending[node]
             for watcher in self.watchers:
                 watcher.arrived(self, node, g)
             if node.keeps_grad if targets is None else node in targets:
@@ -139,21 +141,34 @@ class Walk:
 
         The first is kept as it is, the second makes a sum of our own, and the rest is added to that in place.
         """
-        if ours := type(gradient) is Part:
-            if node in self.owned and node.shape:
-                add_at(self.pending[node], gradient.index, gradient.values)
-                return
-            gradient = gradient.dense()
+        kind = type(gradient)
         if node not in self.pending:
-            self.pending[node] = gradient
             heappush(self.heap, (-node.index, node))
-        elif node in self.owned:
-            self.pending[node] += gradient
+            if kind is Part:
+                gradient = gradient.dense()
+                self.owned.add(node)
+            self.pending[node] = gradient
+        elif kind is Product:
+            self.pending[node] = gradient.joined(self.pending[node])
+        elif kind is Part and node.shape and node in self.owned:
+            add_at(self.summed(node), gradient.index, gradient.values)
         else:
-            self.pending[node] = self.pending[node] + gradient
-            ours = not self.create_graph
-        if ours:
+            before, gradient = self.summed(node), gradient.dense() if kind is Part else gradient
+            if node in self.owned:
+                before += gradient
+                self.pending[node] = before
+            else:
+                self.pending[node] = before + gradient
+                if not self.create_graph:
+                    self.owned.add(node)
+
+    def summed(self, node: Node) -> Any:
+        """What is pending at a node, worked out."""
+        g = self.pending[node]
+        if type(g) is Product:
+            g = self.pending[node] = g.dense()
             self.owned.add(node)
+        return g
 
     def arrive_output(self, output: Node, g: Any) -> None:
         """Put the gradient of one output among those of the node that has several."""
@@ -224,6 +239,8 @@ def gradients_in_steps(node: Node, op: Op, g: Any, create_graph: bool = True) ->
 def fit(gradient: Any, node: Node, operand: int) -> Any:
     """A gradient in its operand's shape and dtype: summed where the forward pass broadcast, then cast."""
     parent = node.parents[operand]
+    if type(gradient) is Product:
+        gradient = gradient.dense()
     if not hasattr(gradient, "shape"):
         raise misfit(type(gradient).__name__, node, operand)
     if gradient.shape != parent.shape:

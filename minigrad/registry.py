@@ -16,7 +16,6 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
-from .adding import add_at
 from .backend import Array, backend_of, is_array
 from .graph import RECORDED, Node, Tensor, leaf, new_node, output_node, recording, unrolling
 from .methods import functions
@@ -55,19 +54,6 @@ class Rule(NamedTuple):
         if not self.extras:
             return self.formula(g, *self.pick(saved))
         return self.formula(g, *self.pick(saved), *[find(node) for find in self.extras.values()])
-
-
-class Part:
-    """A gradient that is zero but at an index. The walk adds it in place: T steps x[t] cost T, not T * T."""
-
-    def __init__(self, values: Array, index: Any, shape: tuple[int, ...]) -> None:
-        self.values, self.index, self.shape, self.dtype = values, index, shape, values.dtype
-
-    def dense(self) -> Array:
-        """The whole gradient, an array of its own."""
-        whole = backend_of(self.values).xp.zeros(self.shape, self.dtype)
-        add_at(whole, self.index, self.values)
-        return whole
 
 
 class Op:

@@ -8,7 +8,8 @@ import numpy as np
 from ..adding import add_at
 from ..backend import Array, is_array
 from ..graph import Tensor
-from ..registry import Part, op
+from ..pending import Part
+from ..registry import op
 
 
 def _check_range(xp: Any, indices: Array, n: int) -> None:

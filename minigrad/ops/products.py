@@ -8,6 +8,7 @@ import numpy as np
 
 from ..backend import Array, backend_of
 from ..graph import Tensor
+from ..pending import Product, product
 from ..registry import op
 from .shapes import broadcast_to, expand_dims, reshape, squeeze, transpose
 
@@ -17,7 +18,7 @@ def _matmul_by_x(g: Array, y: Array, x_shape: tuple[int, ...]) -> Array:
         return expand_dims(g, -1) * y
     if len(x_shape) == 1:  # (k,) @ (..., k, m) = (..., m)
         return squeeze(matmul(y, expand_dims(g, -1)), axis=-1)
-    return matmul(g, y.swapaxes(-1, -2))
+    return _held(g, y.swapaxes(-1, -2))
 
 
 def _matmul_by_y(g: Array, x: Array, y_shape: tuple[int, ...]) -> Array:
@@ -28,7 +29,15 @@ def _matmul_by_y(g: Array, x: Array, y_shape: tuple[int, ...]) -> Array:
     if len(y_shape) == 2 and x.ndim > 2:  # one matrix for all rows: one product, not one for each matrix of x
         rows = math.prod(x.shape[:-1])
         x, g = x.reshape((rows, x.shape[-1])), g.reshape((rows, g.shape[-1]))
-    return matmul(x.swapaxes(-1, -2), g)
+    return _held(x.swapaxes(-1, -2), g)
+
+
+def _held(x: Array, y: Array) -> Any:
+    """The gradient x @ y, for the walk to work out, where it is much larger than x and y."""
+    alike = type(x) is type(y) and x.dtype is y.dtype and x.shape[:-2] == y.shape[:-2]
+    if alike and not isinstance(x, Tensor) and 2 * (x.size + y.size) <= math.prod(x.shape[:-1]) * y.shape[-1]:
+        return Product(x, y)
+    return matmul(x, y)
 
 
 @op(x=_matmul_by_x, y=_matmul_by_y, cases=lambda d: d.call(*d.factors()))
@@ -40,12 +49,10 @@ def matmul(xp: Any, x: Array, y: Array) -> Tensor:
             f"x's last axis ({x.shape[-1]}) and y's {'second last' if y_ndim > 1 else 'only'} axis "
             f"({y.shape[-2 if y_ndim > 1 else 0]}) must have one length"
         )
-    if x_ndim > 1 and y_ndim > 1 and x.shape[-1] == 1:  # (n, 1) @ (1, m): BLAS takes four times as long
-        return xp.multiply(x, y)
     if x_ndim > 2 and y_ndim == 2:  # one large product: BLAS takes half the time that it needs for many small ones
         rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-        return xp.matmul(rows, y).reshape(*x.shape[:-1], y.shape[-1])
-    return xp.matmul(x, y)
+        return product(xp, rows, y).reshape(*x.shape[:-1], y.shape[-1])
+    return product(xp, x, y) if x_ndim > 1 and y_ndim > 1 else xp.matmul(x, y)
 
 
 @op(

@@ -13,7 +13,8 @@ import numpy as np
 
 from ..backend import Array, backend_of, is_array, to_numpy
 from ..graph import Node, Tensor
-from ..registry import OPS, Op, Part
+from ..pending import Part, Product
+from ..registry import OPS, Op
 from ..watching import Watcher, watched_by
 
 GATES = {
@@ -201,7 +202,7 @@ class Breaker(Watcher):
         """The broken gradient of an operand that is to be broken."""
         if op is not self.op or operand not in self.operands:
             return gradient
-        if isinstance(gradient, Part):
+        if isinstance(gradient, Part | Product):
             gradient = gradient.dense()
         if not gradient.size:
             return gradient

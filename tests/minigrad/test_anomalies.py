@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 import minigrad as mg
 import nn
 from minigrad.methods import functions
-from minigrad.registry import OPS, Part
+from minigrad.pending import Part
+from minigrad.registry import OPS
 from minigrad.testing.gradients import flat
 from minigrad.testing.strategies import op_calls
 

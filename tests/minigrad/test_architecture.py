@@ -24,6 +24,7 @@ LEVELS = [
     {"minigrad.backend"},
     {"minigrad.kernels"},
     {"minigrad.adding", "minigrad.methods", "minigrad.operands"},
+    {"minigrad.pending"},
     {"minigrad.graph"},
     {"minigrad.watching"},
     {"minigrad.creation", "minigrad.guarding", "minigrad.registry"},
