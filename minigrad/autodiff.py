@@ -128,7 +128,9 @@ class Walk:
             if self.path is None or parent in self.path:
                 if self.watchers:
                     gradient = self.watched(node, op, i, g, gradient)
-                self.arrive(parent, fit(gradient, node, i))
+                if getattr(gradient, "shape", None) != parent.shape or gradient.dtype is not parent.dtype:
+                    gradient = fit(gradient, node, i)
+                self.arrive(parent, gradient)
 
     def watched(self, node: Node, op: Op, operand: int, g: Any, gradient: Any) -> Any:
         """The gradient of an operand, shown to all who watch."""

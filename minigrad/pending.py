@@ -5,6 +5,9 @@ from typing import Any
 
 from .adding import add_at
 from .backend import Array, backend_of
+from .multiplying import product
+
+HELD = 2**19  # elements of factors that are held for a gradient, or as many as it has itself
 
 
 class Part:
@@ -30,7 +33,7 @@ class Product:
     def __init__(self, x: Array, y: Array) -> None:
         self.xs, self.ys = [x], [y]  # (..., n, k_t) and (..., k_t, m)
         self.shape, self.dtype = (*x.shape[:-1], y.shape[-1]), x.dtype
-        self.held = x.size + y.size  # elements, never more than the gradient has: then it is worked out
+        self.held = x.size + y.size  # elements; when there are too many it is worked out
         self.rest: Array | None = None  # what else arrived
 
     def joined(self, earlier: Any) -> "Product":
@@ -41,7 +44,7 @@ class Product:
         earlier.xs += self.xs
         earlier.ys += self.ys
         earlier.held += self.held
-        if earlier.held > math.prod(self.shape):
+        if earlier.held > max(HELD, math.prod(self.shape)):
             earlier.rest, earlier.xs, earlier.ys, earlier.held = earlier.dense(), [], [], 0
         return earlier
 
@@ -62,8 +65,9 @@ class Product:
         return whole
 
 
-def product(xp: Any, x: Array, y: Array) -> Array:
-    """x @ y of matrices or stacks of them."""
-    if x.shape[-1] == 1:  # (n, 1) @ (1, m): BLAS takes four times as long
-        return xp.multiply(x, y)
-    return xp.matmul(x, y)
+def product_of(x: Array, y: Array) -> Any:
+    """The gradient x @ y of matrices (..., n, k) and (..., k, m): held, if it is larger than x and y."""
+    fits = x.dtype is y.dtype and x.shape[:-2] == y.shape[:-2]
+    if fits and x.size + y.size <= math.prod(x.shape[:-1]) * y.shape[-1]:
+        return Product(x, y)
+    return product(backend_of(x).xp, x, y)

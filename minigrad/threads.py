@@ -1,12 +1,15 @@
-"""Work on a batch, shared among threads.
+"""Work shared among threads, and how many BLAS takes.
 
-NumPy lets go of the interpreter's lock while it computes, so several threads can work on a batch at once: as many as
-BLAS would take (`OPENBLAS_NUM_THREADS`, `threadpoolctl`). BLAS takes one in each meanwhile.
+NumPy lets go of the interpreter's lock while it computes, so several threads of ours can work on a batch at once: as
+many as BLAS would take (`OPENBLAS_NUM_THREADS`, `threadpoolctl`), and BLAS takes one in each. OpenBLAS's own threads
+wait for the next product in a loop, for a tenth of a second, and keep a core from all others; so they are not called
+for what is small.
 """
 
+import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import cache
@@ -17,12 +20,13 @@ import numpy as np
 Result = TypeVar("Result")
 
 PARTS = 8  # of a batch at most, however many threads there are: what is added up part by part has the same bits then
-WORTH = 2**19  # bytes that a part works through, at least: far more than it takes to wake a thread
+WORTH = 250_000  # nanoseconds that a part takes, at least: a few times as long as it takes to wake a thread
+ALONE = 2**19  # elements up to which an operation on each is not worth sharing
 
-_sharing = threading.Lock()  # how many threads BLAS takes is one number for the whole process
+_sharing = threading.Lock()
 
 
-def shared(xp: Any, N: int, size: int, work: Callable[[slice], Result]) -> list[Result]:
+def shared(xp: Any, N: int, cost: float, work: Callable[[slice], Result]) -> list[Result]:
     """What `work` gives for each part of N items, in their order; on the CPU several are worked on at once.
 
     Who calls while others share, or within `work`, works alone.
@@ -30,23 +34,31 @@ def shared(xp: Any, N: int, size: int, work: Callable[[slice], Result]) -> list[
     Args:
         xp: the backend's module.
         N: how many items there are.
-        size: how many bytes each has to be worked through.
+        cost: nanoseconds that an item takes one core, roughly; it must not depend on how many there are.
         work: called with the items of a part.
 
     >>> shared(np, 4, WORTH, lambda part: part.stop - part.start)
     [1, 1, 1, 1]
     """
-    count = max(1, min(N, PARTS, N * size // WORTH)) if xp is np else 1
+    count = max(1, min(N, PARTS, int(N * cost / WORTH))) if xp is np else 1
     parts = [slice(N * i // count, N * (i + 1) // count) for i in range(count)]
     if count == 1 or not _sharing.acquire(blocking=False):
         return [work(part) for part in parts]
-    blas, before = _blas(), [library.num_threads for library in _blas()]
     try:
-        _limit(blas, [1] * len(blas))
-        return _at_once(parts, work, max(before, default=1))
+        with one_blas_thread() as threads:
+            return _at_once(parts, work, threads)
     finally:
-        _limit(blas, before)
         _sharing.release()
+
+
+def in_parts(f: Callable[..., Any], *arrays: Any) -> Any:
+    """f(*arrays, out=...) of arrays of one shape, as a ufunc computes it, shared by their first axis."""
+    first = arrays[0]
+    if type(first) is not np.ndarray or first.size < ALONE or first.dtype.kind != "f":
+        return f(*arrays)
+    out = np.empty_like(first)
+    shared(np, len(first), first.size / len(first), lambda part: f(*[a[part] for a in arrays], out=out[part]))
+    return out
 
 
 def _at_once(parts: list[slice], work: Callable[[slice], Result], threads: int) -> list[Result]:
@@ -66,24 +78,66 @@ def _at_once(parts: list[slice], work: Callable[[slice], Result], threads: int) 
     return [results[i] for i in range(len(parts))]
 
 
-def _limit(blas: list[Any], threads: list[int]) -> None:
-    for library, count in zip(blas, threads, strict=True):
-        if library.num_threads != count:
-            library.set_num_threads(count)
-
-
-@cache
-def _blas() -> list[Any]:
-    """The libraries of matrix products in this process."""
-    from threadpoolctl import ThreadpoolController
-
-    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
-
-
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads - 1, thread_name_prefix="minigrad")
 
 
+# ---- BLAS
+
+
+class _Blas:
+    """The libraries of matrix products in this process, and who has set them to one thread."""
+
+    def __init__(self) -> None:
+        from threadpoolctl import ThreadpoolController
+
+        self.libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+        self.lock, self.inside, self.threads = threading.Lock(), 0, [1]
+
+    def enter(self) -> int:
+        with self.lock:
+            self.inside += 1
+            if self.inside == 1:
+                self.threads = [library.num_threads for library in self.libraries]
+                self.set([1] * len(self.libraries))
+            return max(self.threads, default=1)
+
+    def leave(self) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                self.set(self.threads)
+
+    def set(self, threads: list[int]) -> None:
+        for library, before, count in zip(self.libraries, self.threads, threads, strict=True):
+            if before > 1:
+                library.set_num_threads(count)
+
+
+@cache
+def _blas() -> _Blas:
+    return _Blas()
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[int]:
+    """BLAS takes one thread inside, in the whole process; gives how many it takes outside."""
+    blas = _blas()
+    threads = blas.enter()
+    try:
+        yield threads
+    finally:
+        blas.leave()
+
+
+def _begin_in_a_fork() -> None:
+    """A fork has none of its parent's threads, nor those that hold its locks."""
+    global _sharing
+    _sharing = threading.Lock()
+    _pool.cache_clear()
+    _blas.cache_clear()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork has none of its parent's threads
+    os.register_at_fork(after_in_child=_begin_in_a_fork)

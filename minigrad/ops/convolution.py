@@ -22,7 +22,7 @@ from ..registry import op
 from .indexing import getitem
 from .reductions import sum
 from .unfolding import convolve, convolve_back, grouped, meetings, ungrouped
-from .windows import Pair, count, grown, pair, reach, windows_of
+from .windows import Pair, Sliding, count, pair, reach
 
 # ---- checks
 
@@ -209,8 +209,8 @@ def conv2d(
     stride, padding, dilation = _pairs(stride, padding, dilation)
     kernel = weight.shape[2:]
     out = count(x.shape[2:], kernel, stride, padding, dilation)
-    padded = grown(xp, grouped(x, groups), padding, padding)
-    return ungrouped(convolve(xp, windows_of(xp, padded, kernel, stride, dilation, out), weight, bias))
+    sliding = Sliding(kernel, stride, dilation, padding, padding, out)
+    return ungrouped(convolve(xp, grouped(x, groups), sliding, weight, bias))
 
 
 @op(
@@ -318,5 +318,5 @@ def conv2d_weight(
     if any(not 0 <= m < max(s, d) for m, s, d in zip(more, stride, dilation, strict=True)):
         most = count(x.shape[2:], kernel, stride, padding, dilation)
         raise ValueError(f"expected y of {most} rows and columns, as many windows as x has, got {y.shape[2:]}")
-    padded = grown(xp, grouped(x, groups), padding, padding)
-    return meetings(xp, windows_of(xp, padded, kernel, stride, dilation, y.shape[2:]), grouped(y, groups))
+    sliding = Sliding(kernel, stride, dilation, padding, padding, y.shape[2:])
+    return meetings(xp, grouped(x, groups), sliding, grouped(y, groups))

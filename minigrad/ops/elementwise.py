@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array
+from ..backend import Array, backend_of
 from ..graph import Tensor
 from ..registry import op
+from ..threads import in_parts
 
 # ---- arithmetic
 
@@ -141,10 +142,17 @@ def sigmoid(xp: Any, x: Array) -> Tensor:
         return 1.0 / (1.0 + xp.exp(x * -1.0))  # not -x, which booleans have not
 
 
-@op(x=lambda g, x: g * (x > 0), kinks=(0.0,), reference=lambda x: np.where(x > 0, x, 0))
+def _where_positive(g: Array, x: Array) -> Array:
+    if isinstance(g, Tensor):
+        return g * (x > 0)
+    xp = backend_of(g).xp
+    return in_parts(lambda g, x, out=None: xp.multiply(g, x > 0, out=out), g, x)
+
+
+@op(x=_where_positive, kinks=(0.0,), reference=lambda x: np.where(x > 0, x, 0))
 def relu(xp: Any, x: Array) -> Tensor:
     """Rectifier, max(x, 0); its gradient at 0 is 0."""
-    return xp.maximum(x, 0)
+    return in_parts(lambda x, out=None: xp.maximum(x, 0, out=out), x)
 
 
 @op(x=lambda g, x: g * sigmoid(x), reference=lambda x: np.log(1 + np.exp(x)), analytic=False)

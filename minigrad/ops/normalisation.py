@@ -10,6 +10,7 @@ from ..creation import as_tensor
 from ..graph import Tensor
 from ..operands import wider
 from ..registry import op
+from ..threads import shared
 from .elementwise import sqrt, square
 from .reductions import mean
 from .shapes import reshape
@@ -45,15 +46,34 @@ def _images(rows: Array, shape: tuple[int, ...]) -> Array:
     return rows.reshape(N, H, W, C).transpose(0, 3, 1, 2)
 
 
-def _parts(xp: Any, *arrays: Array) -> Iterator[tuple[Array, ...]]:
-    """Some rows of each array at a time: few enough to stay in the cache while they are read again."""
+def _blocks(xp: Any, part: slice, *arrays: Array) -> Iterator[tuple[Array, ...]]:
+    """Some rows of a part at a time, of each array: few enough to stay in the cache while they are read again."""
     step = max(1, BLOCK // arrays[0][:1].nbytes) if xp is np else len(arrays[0])
-    return (tuple([array[i : i + step] for array in arrays]) for i in range(0, len(arrays[0]), step))
+    starts = range(part.start, part.stop, step)
+    return (tuple([array[i : min(i + step, part.stop)] for array in arrays]) for i in starts)
 
 
-def _channels(along: Array, C: int) -> Array:
-    """Sums along a row, (W C,), as sums of channels, (C,)."""
-    return along.reshape(-1, C).sum(0)
+def _moments(xp: Any, rows: Array, C: int) -> tuple[Array, Array]:
+    """Mean and variance of each channel, (C,), from those of each column of each block of rows.
+
+    Source: Chan, Golub, LeVeque, Updating formulae and a pairwise algorithm for computing sample variances, 1979.
+    """
+    wide = wider(rows.dtype)
+
+    def some(part: slice) -> list[tuple[int, Array, Array]]:
+        found = []
+        for (block,) in _blocks(xp, part, rows):
+            average = block.sum(0, dtype=wide) / len(block)
+            rest = block - average
+            found.append((len(block), average, xp.einsum("nc,nc->c", rest, rest)))
+        return found
+
+    blocks = [block for found in shared(xp, len(rows), rows.shape[1], some) for block in found]
+    counts = xp.asarray([n for n, _, _ in blocks], wide)[:, None, None]
+    averages, squares = [xp.stack(column).reshape(len(blocks), -1, C) for column in list(zip(*blocks, strict=True))[1:]]
+    n = rows.size // C
+    average = (averages * counts).sum((0, 1)) / n
+    return average, (squares + counts * xp.square(averages - average)).sum((0, 1)) / n
 
 
 def _back(g: list[Array], kept: list[Array], weight: Any, shapes: Any, needs: tuple[bool, ...]) -> list[Any]:
@@ -61,24 +81,36 @@ def _back(g: list[Array], kept: list[Array], weight: Any, shapes: Any, needs: tu
 
     dx = weight / deviation * (dy - mean(dy) - x^ mean(dy x^)) + dmean / n + 2 dvariance x^ deviation / n
     """
-    (normalised, deviation), (dy, daverage, dvariance) = kept, g  # (N H, W C), (C,)
-    xp, dy, C = backend_of(normalised).xp, _rows(dy), len(deviation)
-    n, W = normalised.size // C, normalised.shape[1] // C
-    db, dw = xp.zeros((2, W * C), wide := wider(dy.dtype))
-    for part, normal in _parts(xp, dy, normalised):
-        db += part.sum(0, dtype=wide)
-        dw += xp.einsum("nc,nc->c", part, normal, dtype=wide)
-    db, dw = _channels(db, C), _channels(dw, C)
+    (rows, average, deviation), (dy, daverage, dvariance) = kept, g  # (N H, W C), (C,)
+    xp, dy, C = backend_of(rows).xp, _rows(dy), len(deviation)
+    n, W = rows.size // C, rows.shape[1] // C
+    average, wide = xp.tile(average, W), wider(dy.dtype)
+
+    def sums(part: slice) -> Array:
+        found = xp.zeros((2, W * C), wide)
+        for of_dy, of_x in _blocks(xp, part, dy, rows):
+            found[0] += of_dy.sum(0, dtype=wide)
+            found[1] += xp.einsum("nc,nc->c", of_dy, of_x - average, dtype=wide)
+        return found
+
+    db, dw = xp.stack(shared(xp, len(dy), W * C, sums)).reshape(-1, 2, W, C).sum((0, 2))
+    dw /= deviation
     if not needs[0]:
         return [None, dw, db]
     scale = 1 / deviation if weight is None else weight / deviation
-    by_normal, offset = 2 * dvariance * deviation / n - scale * dw / n, daverage / n - scale * db / n
-    scale, by_normal, offset = [xp.tile(factor, W) for factor in (scale, by_normal, offset)]
-    dx = xp.empty_like(normalised)
-    for part, normal, out in _parts(xp, dy, normalised, dx):
-        xp.multiply(normal, by_normal, out=out)
-        out += part * scale
-        out += offset
+    slope, offset = 2 * dvariance / n - scale * dw / (n * deviation), daverage / n - scale * db / n
+    scale, slope, offset = [xp.tile(factor, W).astype(rows.dtype) for factor in (scale, slope, offset)]
+    dx = xp.empty_like(rows)
+
+    def some(part: slice) -> None:
+        for of_dy, of_x, out in _blocks(xp, part, dy, rows, dx):
+            centred = of_x - average
+            centred *= slope
+            centred += offset
+            xp.multiply(of_dy, scale, out=out)
+            out += centred
+
+    shared(xp, len(dy), W * C, some)
     return [_images(dx, shapes[0]), dw, db]
 
 
@@ -119,22 +151,20 @@ def batch_norm(
     for name, factor in (("weight", weight), ("bias", bias)):
         if factor is not None and getattr(factor, "shape", ()) != (x.shape[1],):
             raise ValueError(f"expected {name} of shape ({x.shape[1]},), one for each channel")
-    rows, (N, C, H, W) = _rows(x), x.shape
-    average, variance = xp.zeros((2, W * C), wide := wider(x.dtype))
-    for (part,) in _parts(xp, rows):
-        average += part.sum(0, dtype=wide)
-    average = _channels(average, C) / (N * H * W)
-    normalised, subtrahend = xp.empty_like(rows), xp.tile(average, W)
-    for part, normal in _parts(xp, rows, normalised):
-        xp.subtract(part, subtrahend, out=normal)
-        variance += xp.einsum("nc,nc->c", normal, normal, dtype=wide)
-    variance = _channels(variance, C) / (N * H * W)
+    rows, (_, C, _, W) = _rows(x), x.shape
+    average, variance = _moments(xp, rows, C)
     deviation = xp.sqrt(variance + eps)
-    divisor, factor, offset = [None if v is None else xp.tile(v, W) for v in (deviation, weight, bias)]
+    scale = 1 / deviation if weight is None else weight / deviation
+    subtrahend, factor, offset = [None if v is None else xp.tile(v, W) for v in (average, scale, bias)]
     y = xp.empty_like(rows)
-    for normal, out in _parts(xp, normalised, y):
-        normal /= divisor
-        xp.multiply(normal, 1 if factor is None else factor, out=out)
-        out += 0 if offset is None else offset
-    keep += [normalised, deviation]
+
+    def some(part: slice) -> None:
+        for block, out in _blocks(xp, part, rows, y):
+            xp.subtract(block, subtrahend, out=out)
+            out *= factor
+            if offset is not None:
+                out += offset
+
+    shared(xp, len(rows), W * C, some)
+    keep += [rows, average, deviation]
     return _images(y, x.shape), average.astype(x.dtype, copy=False), variance.astype(x.dtype, copy=False)

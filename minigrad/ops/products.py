@@ -8,7 +8,8 @@ import numpy as np
 
 from ..backend import Array, backend_of
 from ..graph import Tensor
-from ..pending import Product, product
+from ..multiplying import product
+from ..pending import product_of
 from ..registry import op
 from .shapes import broadcast_to, expand_dims, reshape, squeeze, transpose
 
@@ -18,7 +19,7 @@ def _matmul_by_x(g: Array, y: Array, x_shape: tuple[int, ...]) -> Array:
         return expand_dims(g, -1) * y
     if len(x_shape) == 1:  # (k,) @ (..., k, m) = (..., m)
         return squeeze(matmul(y, expand_dims(g, -1)), axis=-1)
-    return _held(g, y.swapaxes(-1, -2))
+    return _product(g, y.swapaxes(-1, -2))
 
 
 def _matmul_by_y(g: Array, x: Array, y_shape: tuple[int, ...]) -> Array:
@@ -29,15 +30,11 @@ def _matmul_by_y(g: Array, x: Array, y_shape: tuple[int, ...]) -> Array:
     if len(y_shape) == 2 and x.ndim > 2:  # one matrix for all rows: one product, not one for each matrix of x
         rows = math.prod(x.shape[:-1])
         x, g = x.reshape((rows, x.shape[-1])), g.reshape((rows, g.shape[-1]))
-    return _held(x.swapaxes(-1, -2), g)
+    return _product(x.swapaxes(-1, -2), g)
 
 
-def _held(x: Array, y: Array) -> Any:
-    """The gradient x @ y, for the walk to work out, where it is much larger than x and y."""
-    alike = type(x) is type(y) and x.dtype is y.dtype and x.shape[:-2] == y.shape[:-2]
-    if alike and not isinstance(x, Tensor) and 2 * (x.size + y.size) <= math.prod(x.shape[:-1]) * y.shape[-1]:
-        return Product(x, y)
-    return matmul(x, y)
+def _product(x: Any, y: Any) -> Any:
+    return matmul(x, y) if isinstance(x, Tensor) or isinstance(y, Tensor) else product_of(x, y)
 
 
 @op(x=_matmul_by_x, y=_matmul_by_y, cases=lambda d: d.call(*d.factors()))

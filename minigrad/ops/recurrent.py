@@ -14,17 +14,27 @@ That is how NumPy likes it. Where the backend runs kernels, one does all of a st
 
 from __future__ import annotations
 
+import functools
+import inspect
+import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
 
 from ..backend import Array, backend_of
 from ..creation import as_tensor
 from ..graph import Tensor
 from ..kernels import kernels_for
 from ..kernels import recurrent as on_gpu
+from ..multiplying import blas_for
+from ..pending import product_of
 from ..registry import op
 from . import steps
 from .shapes import stack
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 BLOCK = 1 << 14  # elements of a state that are worked on at a time, so that they stay in the processor's cache
 SMALL = 10**6  # multiplications: up to so many OpenBLAS does not pack the factors of a product
@@ -70,6 +80,21 @@ def _in_order(sequence: Array, reverse: bool) -> Array:
 def _over(xp: Any, running: Array | None, reverse: bool) -> Array | None:
     """Where sequences are over, in the order in which the steps run: (T, B, 1)."""
     return None if running is None else xp.logical_not(_in_order(running, reverse))
+
+
+def _by_work(run: Callable[P, R]) -> Callable[P, R]:
+    """A forward or backward pass, with as many of BLAS's threads as its products are worth."""
+    names = list(inspect.signature(run).parameters)
+
+    @functools.wraps(run)
+    def passed(*args: P.args, **options: P.kwargs) -> R:
+        given: dict[str, Any] = dict(zip(names, args, strict=False))
+        x, *weights = [given[name] for name in ("x", "W_ih", "W_hh")]
+        on_host = all([type(array) is np.ndarray for array in (x, *weights)])
+        with blas_for(math.prod(x.shape[:-1]) * sum([W.size for W in weights]) if on_host else 0):
+            return run(*args, **options)
+
+    return passed
 
 
 def _inputs(xp: Any, x: Array, W_ih: Array, G: int, reverse: bool, *biases: Array | None) -> Array:
@@ -150,7 +175,12 @@ def _tanh_slope(xp: Any, y: Array, out: Array) -> None:
 
 def _by_weights(da: Array, xs: Array) -> Array:
     """The gradient of W where a = W x, of all steps together: (T, B, G H), (T, B, D) -> (G H, D)."""
-    return da.reshape(-1, da.shape[-1]).T @ xs.reshape(-1, xs.shape[-1])
+    return product_of(_flat(da).T, _flat(xs))
+
+
+def _flat(sequence: Array) -> Array:
+    """The steps of a sequence below each other: (T, B, H) -> (T B, H)."""
+    return sequence.reshape(-1, sequence.shape[-1])
 
 
 def _by_inputs(da: Array, W: Array) -> Array:
@@ -186,6 +216,7 @@ def _rnn_steps_back(
                 xp.add(dh, stays, out=dh)
 
 
+@_by_work
 def _rnn_back(
     g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
     nonlinearity: str, reverse: bool, running: Array | None, needs: tuple[bool, ...],
@@ -221,6 +252,7 @@ def _rnn_steps(xp: Any, a: Array, W_hh: Array, over: Array | None, hs: Array, no
     steps=_in_steps(lambda nonlinearity: steps.RNN[nonlinearity]),
     cases=lambda d: d.sequence_call(blocks=1, states=1, nonlinearity=d.one_of("tanh", "relu")),
 )
+@_by_work
 def rnn(
     xp: Any, x: Array, h: Array, W_ih: Array, W_hh: Array, b_ih: Array | None = None, b_hh: Array | None = None,
     *, nonlinearity: str = "tanh", reverse: bool = False, running: Array | None = None, keep: list[Array],
@@ -291,6 +323,7 @@ def _lstm_steps_back(
     return dc
 
 
+@_by_work
 def _lstm_back(
     g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
     reverse: bool, running: Array | None, needs: tuple[bool, ...],
@@ -338,6 +371,7 @@ def _lstm_steps(xp: Any, a: Array, W_hh: Array, over: Array | None, hs: Array, c
     steps=_in_steps(lambda: steps.LSTM),
     cases=lambda d: d.sequence_call(blocks=4, states=2),
 )
+@_by_work
 def lstm(
     xp: Any, x: Array, h: Array, c: Array, W_ih: Array, W_hh: Array, b_ih: Array | None = None,
     b_hh: Array | None = None, *, reverse: bool = False, running: Array | None = None, keep: list[Array],
@@ -398,6 +432,7 @@ def _gru_steps_back(
             xp.add(dh, u, out=dh)
 
 
+@_by_work
 def _gru_back(
     g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
     reverse: bool, needs: tuple[bool, ...],
@@ -446,6 +481,7 @@ def _gru_steps(
     steps=_in_steps(lambda: steps.GRU["cudnn"]),
     cases=lambda d: d.sequence_call(blocks=3, states=1),
 )
+@_by_work
 def gru(
     xp: Any, x: Array, h: Array, W_ih: Array, W_hh: Array, b_ih: Array | None = None, b_hh: Array | None = None,
     *, reverse: bool = False, running: Array | None = None, keep: list[Array],
@@ -471,6 +507,7 @@ def gru(
     return _in_order(hs[1:], reverse), hs[-1].copy()
 
 
+@_by_work
 def _gru_chung_back(
     g: list[Array], x: Array, W_ih: Array, W_hh: Array, kept: Any,
     reverse: bool, needs: tuple[bool, ...],
@@ -503,7 +540,7 @@ def _gru_chung_back(
             xp.multiply(drh, r_t, out=u)
             xp.add(dh, u, out=dh)
     dx = _in_order(_by_inputs(da, W_ih), reverse) if needs[0] else None
-    dW_rz, dW_n = _by_weights(da[..., : 2 * H], hs[:-1]), _by_weights(da[..., 2 * H :], rh)
+    dW_rz, dW_n = [_flat(part).T @ _flat(xs) for part, xs in ((da[..., : 2 * H], hs[:-1]), (da[..., 2 * H :], rh))]
     db = _by_bias(da)
     return [dx, dh, _by_weights(da, _in_order(x, reverse)), xp.concatenate([dW_rz, dW_n]), db, db]
 
@@ -513,6 +550,7 @@ def _gru_chung_back(
     steps=_in_steps(lambda: steps.GRU["chung"]),
     cases=lambda d: d.sequence_call(blocks=3, states=1),
 )
+@_by_work
 def gru_chung(
     xp: Any, x: Array, h: Array, W_ih: Array, W_hh: Array, b_ih: Array | None = None, b_hh: Array | None = None,
     *, reverse: bool = False, running: Array | None = None, keep: list[Array],

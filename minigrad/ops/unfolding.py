@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array
-from .windows import Pair, at, grown, reach, windows_of
+from ..multiplying import PER_NANOSECOND
+from ..threads import shared
+from .windows import Pair, Sliding, at, reach
 
-BLOCK = 2**20  # bytes of windows at a time: they stay in a core's second-level cache
-GPU_BLOCK = 2**28  # enough to keep a GPU busy
+BLOCK = 2**18  # elements of windows at a time: they stay in a core's second-level cache
+GPU_BLOCK = 2**26  # enough to keep a GPU busy
 
 
 def grouped(x: Array, G: int) -> Array:
@@ -31,74 +33,105 @@ def ungrouped(x: Array) -> Array:
     return x.reshape(N, H, W, G * C).transpose(0, 3, 1, 2)
 
 
-# ---- the three products
+# ---- the three products, each shared among threads by images
 
 
-def convolve(xp: Any, windows: Array, weight: Array, bias: Array = None) -> Array:
-    """Windows (G, N, H', W', K_h, K_w, C / G) times weights (F, C / G, K_h, K_w), plus bias: (N, H', W', G, F / G)."""
-    G, N, H, W = windows.shape[:4]
-    matrices, operands = _matrices(xp, weight, G), [windows, weight] + ([] if bias is None else [bias])
-    dtype = np.result_type(*[operand.dtype for operand in operands])
-    y = xp.empty((N, H, W, G, matrices.shape[2]), dtype)
-    for images, block in _blocks(xp, windows, dtype):
-        rows = _rows(y, images)
-        xp.matmul(block, matrices, out=rows)
-        if bias is not None:
-            rows += bias.reshape(G, 1, -1)
+def convolve(xp: Any, x: Array, sliding: Sliding, weight: Array, bias: Array = None) -> Array:
+    """The windows of x (N, H, W, G, C / G) times weights (F, C / G, K_h, K_w), plus bias: (N, H', W', G, F / G)."""
+    N, G = len(x), x.shape[3]
+    matrices, operands = _matrices(xp, weight, G), [x, weight] + ([] if bias is None else [bias])
+    y = xp.empty((N, *sliding.out, G, matrices.shape[2]), np.result_type(*[operand.dtype for operand in operands]))
+
+    def some(part: slice) -> None:
+        mine = y[part]
+        for images, windows in _unfolded(xp, x[part], sliding):
+            rows = _rows(mine[images])
+            xp.matmul(windows, matrices, out=rows)
+            if bias is not None:
+                rows += bias.reshape(G, 1, -1)
+
+    shared(xp, N, _cost(sliding.size_of(x), matrices.shape[2]), some)
     return y
 
 
 def convolve_back(xp: Any, y: Array, weight: Array, stride: Pair, padding: Pair, dilation: Pair, size: Pair) -> Array:
     """The transpose of a convolution: y (N, H', W', G, F / G) back to (N, *size, G, C / G)."""
+    if stride != (1, 1):
+        return _spread(xp, y, weight, stride, padding, dilation, size)
+    # a convolution again, by the weights turned by half a circle: its products are as large, and nothing is added up
     F, C, *kernel = weight.shape
     G, out = y.shape[3], y.shape[1:3]
-    if stride != (1, 1):
-        (p, q), (H, W) = padding, size
-        return _spread(xp, y, weight, stride, dilation, (H + 2 * p, W + 2 * q))[:, p : p + H, q : q + W]
-    # a convolution again, by the weights turned by half a circle: its products are as large, and nothing is added up
     turned = weight.reshape(G, F // G, C, *kernel)[..., ::-1, ::-1].swapaxes(1, 2).reshape(G * C, F // G, *kernel)
     spans = [reach(k, d) - 1 for k, d in zip(kernel, dilation, strict=True)]
     before = spans[0] - padding[0], spans[1] - padding[1]
-    after = tuple(n + span - m - b for n, span, m, b in zip(size, spans, out, before, strict=True))
-    return convolve(xp, windows_of(xp, grown(xp, y, before, after), kernel, (1, 1), dilation, size), turned)
+    h, w = [n + span - m - b for n, span, m, b in zip(size, spans, out, before, strict=True)]
+    return convolve(xp, y, Sliding((kernel[0], kernel[1]), stride, dilation, before, (h, w), size), turned)
 
 
-def meetings(xp: Any, windows: Array, y: Array) -> Array:
-    """What windows (G, N, H', W', K_h, K_w, C / G) meet in y (N, H', W', G, F / G): (F, C / G, K_h, K_w)."""
-    G, _, _, _, *kernel, C = windows.shape
-    F, dtype = y.shape[-1], np.result_type(windows.dtype, y.dtype)
-    weight = xp.zeros((G, math.prod(kernel) * C, F), dtype)
-    for images, block in _blocks(xp, windows, dtype):
-        weight += xp.matmul(block.swapaxes(1, 2), _rows(y, images))
+def meetings(xp: Any, x: Array, sliding: Sliding, y: Array) -> Array:
+    """What the windows of x (N, H, W, G, C / G) meet in y (N, H', W', G, F / G): (F, C / G, K_h, K_w)."""
+    (N, _, _, G, C), F, kernel = x.shape, y.shape[-1], sliding.kernel
+    dtype = np.result_type(x.dtype, y.dtype)
+
+    def some(part: slice) -> Array:
+        weight = xp.zeros((G, math.prod(kernel) * C, F), dtype)
+        mine = y[part]
+        for images, windows in _unfolded(xp, x[part], sliding):
+            weight += xp.matmul(windows.swapaxes(1, 2), _rows(mine[images]))
+        return weight
+
+    weight, *rest = shared(xp, N, _cost(sliding.size_of(x), F), some)
+    for more in rest:
+        weight += more
     return weight.reshape(G, *kernel, C, F).transpose(0, 4, 3, 1, 2).reshape(G * F, C, *kernel)
+
+
+def _spread(xp: Any, y: Array, weight: Array, stride: Pair, padding: Pair, dilation: Pair, size: Pair) -> Array:
+    """The transpose of a convolution, each element of y times the weights, added up where it was read."""
+    C, *kernel = weight.shape[1:]
+    N, *out, G, _ = y.shape
+    matrices = _matrices(xp, weight, G).swapaxes(1, 2)  # (G, F / G, K)
+    (p, q), (H, W) = padding, size
+    x = xp.zeros((N, H + 2 * p, W + 2 * q, G, C), np.result_type(y.dtype, weight.dtype))
+    of_image = math.prod(out) * G * matrices.shape[2]
+
+    def some(part: slice) -> None:
+        mine, to = y[part], x[part]
+        for images in _some_at_once(xp, len(mine), of_image):
+            block = xp.matmul(_rows(mine[images]), matrices).reshape(G, -1, *out, *kernel, C)
+            for i, j in itertools.product(*map(range, kernel)):
+                rows, columns = at(i, out[0], stride[0], dilation[0]), at(j, out[1], stride[1], dilation[1])
+                to[images, rows, columns] += xp.moveaxis(block[..., i, j, :], 0, 3)
+
+    shared(xp, N, _cost(of_image, matrices.shape[1]), some)
+    return x[:, p : p + H, q : q + W]
 
 
 # ---- their parts
 
 
-def _images_at_once(xp: Any, N: int, size: int) -> Iterator[slice]:
-    """N images, some at a time; `size` is the bytes of the windows of one."""
+def _cost(size: int, F: int) -> float:
+    """Nanoseconds that an image takes whose windows have so many elements, each of which meets F weights."""
+    return size * (1 + F / PER_NANOSECOND)
+
+
+def _some_at_once(xp: Any, N: int, size: int) -> Iterator[slice]:
+    """N images, some at a time; the windows of one have so many elements."""
     step = max(1, (BLOCK if xp is np else GPU_BLOCK) // max(1, size))
     return (slice(start, min(start + step, N)) for start in range(0, N, step))
 
 
-def _blocks(xp: Any, windows: Array, dtype: Any) -> Iterator[tuple[slice, Array]]:
-    """Some images at a time, their windows (G, N, H', W', K_h, K_w, C / G) as matrices (G, rows, K)."""
-    G, N, *of_image = windows.shape
-    rows, K = math.prod(of_image[:2]), math.prod(of_image[2:])
-    buffer = None
-    for images in _images_at_once(xp, N, G * rows * K * np.dtype(dtype).itemsize):
-        some = windows[:, images]
-        if buffer is None or buffer.shape != some.shape:
-            buffer = xp.empty(some.shape, dtype)
-        buffer[...] = some
-        yield images, buffer.reshape(G, some.shape[1] * rows, K)
+def _unfolded(xp: Any, x: Array, sliding: Sliding) -> Iterator[tuple[slice, Array]]:
+    """Some images at a time, and their windows as the rows of matrices, (G, rows, K)."""
+    windows = sliding.windows(xp, x)
+    for images in _some_at_once(xp, len(x), sliding.size_of(x)):
+        G, n, H, W, *of_window = (some := windows[:, images]).shape
+        yield images, some.reshape(G, n * H * W, math.prod(of_window))
 
 
-def _rows(x: Array, images: slice) -> Array:
-    """Some images of (N, H, W, G, C / G) as matrices, (G, rows, C / G), a view."""
-    some = x[images]
-    return some.reshape(math.prod(some.shape[:3]), *some.shape[3:]).swapaxes(0, 1)
+def _rows(x: Array) -> Array:
+    """Images (N, H, W, G, C / G) as matrices, (G, N H W, C / G), a view."""
+    return x.reshape(math.prod(x.shape[:3]), *x.shape[3:]).swapaxes(0, 1)
 
 
 def _matrices(xp: Any, weight: Array, G: int) -> Array:
@@ -106,18 +139,3 @@ def _matrices(xp: Any, weight: Array, G: int) -> Array:
     F, C, *kernel = weight.shape
     parts = weight.reshape(G, F // G, C, *kernel).transpose(0, 3, 4, 2, 1)
     return xp.ascontiguousarray(parts).reshape(G, math.prod(kernel) * C, F // G)
-
-
-def _spread(xp: Any, y: Array, weight: Array, stride: Pair, dilation: Pair, size: Pair) -> Array:
-    """The transpose of `convolve` and `windows_of`: y (N, H', W', G, F / G) back to (N, *size, G, C / G)."""
-    _, C, *kernel = weight.shape
-    N, *out, G, _ = y.shape
-    matrices, dtype = _matrices(xp, weight, G).swapaxes(1, 2), np.result_type(y.dtype, weight.dtype)  # (G, F / G, K)
-    x = xp.zeros((N, *size, G, C), dtype)
-    for images in _images_at_once(xp, N, math.prod(out) * G * matrices.shape[2] * dtype.itemsize):
-        some = x[images]
-        block = xp.matmul(_rows(y, images), matrices).reshape(G, len(some), *out, *kernel, C)
-        for i, j in itertools.product(*map(range, kernel)):
-            rows, columns = at(i, out[0], stride[0], dilation[0]), at(j, out[1], stride[1], dilation[1])
-            some[:, rows, columns] += xp.moveaxis(block[..., i, j, :], 0, 3)
-    return x

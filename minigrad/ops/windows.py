@@ -4,8 +4,9 @@ Arrays have their channels last here, (N, H, W, ...). A window has K_h x K_w pla
 to the next it is `stride`.
 """
 
+import math
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -43,11 +44,14 @@ def grown(xp: Any, x: Array, before: Pair, after: Pair, fill: float = 0.0) -> Ar
     if not any((*before, *after)):
         return x
     sizes = [n + b + a for n, b, a in zip(x.shape[1:3], before, after, strict=True)]
-    out = xp.full((len(x), *sizes, *x.shape[3:]), fill, x.dtype)
-    source = [slice(max(-b, 0), max(0, n + min(a, 0))) for n, b, a in zip(x.shape[1:3], before, after, strict=True)]
-    some = x[:, source[0], source[1]]
-    starts = [max(b, 0) for b in before]
-    out[:, starts[0] : starts[0] + some.shape[1], starts[1] : starts[1] + some.shape[2]] = some
+    out = xp.empty((len(x), *sizes, *x.shape[3:]), x.dtype)
+    kept = [slice(max(-b, 0), max(0, n + min(a, 0))) for n, b, a in zip(x.shape[1:3], before, after, strict=True)]
+    some = x[:, kept[0], kept[1]]
+    top, left = [max(b, 0) for b in before]
+    bottom, right = top + some.shape[1], left + some.shape[2]
+    out[:, :top], out[:, bottom:] = fill, fill
+    out[:, top:bottom, :left], out[:, top:bottom, right:] = fill, fill
+    out[:, top:bottom, left:right] = some
     return out
 
 
@@ -56,10 +60,25 @@ def at(i: int, count: int, stride: int, dilation: int) -> slice:
     return slice(i * dilation, i * dilation + (count - 1) * stride + 1, stride)
 
 
-def windows_of(xp: Any, x: Array, kernel: Sequence[int], stride: Pair, dilation: Pair, out: Sequence[int]) -> Array:
-    """The windows of x (N, H, W, G, C) as a view that shows its memory many times: (G, N, *out, *kernel, C)."""
-    N, _, _, G, C = x.shape
-    of_images, of_rows, of_columns, of_groups, of_channels = x.strides
-    steps = of_rows * stride[0], of_columns * stride[1], of_rows * dilation[0], of_columns * dilation[1]
-    strides = of_groups, of_images, *steps, of_channels
-    return xp.lib.stride_tricks.as_strided(x, (G, N, *out, *kernel, C), strides)
+class Sliding(NamedTuple):
+    """Windows that slide over images: where they are, and how many."""
+
+    kernel: Pair
+    stride: Pair
+    dilation: Pair
+    before: Pair  # rows and columns of padding
+    after: Pair
+    out: Pair  # how many windows
+
+    def windows(self, xp: Any, x: Array) -> Array:
+        """The windows of x (N, H, W, G, C) as a view that shows memory many times: (G, N, *out, *kernel, C)."""
+        padded = grown(xp, x, self.before, self.after)
+        N, _, _, G, C = padded.shape
+        of_images, of_rows, of_columns, of_groups, of_channels = padded.strides
+        (s, t), (d, e) = self.stride, self.dilation
+        strides = of_groups, of_images, of_rows * s, of_columns * t, of_rows * d, of_columns * e, of_channels
+        return xp.lib.stride_tricks.as_strided(padded, (G, N, *self.out, *self.kernel, C), strides)
+
+    def size_of(self, x: Array) -> int:
+        """How many elements the windows of one image of x have."""
+        return math.prod(self.out) * math.prod(self.kernel) * math.prod(x.shape[3:])

@@ -21,9 +21,9 @@ PACKAGES = [name for name in ("minigrad", "nn", "demos") if (ROOT / name).is_dir
 # The levels, lowest first. A module belongs to the longest of these names that begins its own, and may import what
 # lies on lower levels, or belongs to the same name.
 LEVELS = [
-    {"minigrad.backend"},
+    {"minigrad.backend", "minigrad.threads"},
     {"minigrad.kernels"},
-    {"minigrad.adding", "minigrad.methods", "minigrad.operands"},
+    {"minigrad.adding", "minigrad.methods", "minigrad.multiplying", "minigrad.operands"},
     {"minigrad.pending"},
     {"minigrad.graph"},
     {"minigrad.watching"},
@@ -46,6 +46,7 @@ ONLY_IN = {
     "graphviz": ["minigrad.drawing", "demos"],
     "hypothesis": ["minigrad.testing"],
     "safetensors": ["nn"],
+    "threadpoolctl": ["minigrad.threads", "demos"],
     "matplotlib": ["demos"],
     "pooch": ["demos"],
     "PIL": ["nn", "demos"],
