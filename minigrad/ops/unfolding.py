@@ -15,7 +15,7 @@ import numpy as np
 from ..backend import Array
 from ..multiplying import PER_NANOSECOND
 from ..threads import shared
-from .windows import Pair, Sliding, at, reach
+from .windows import Pair, Sliding, reach
 
 BLOCK = 2**18  # elements of windows at a time: they stay in a core's second-level cache
 GPU_BLOCK = 2**26  # enough to keep a GPU busy
@@ -87,23 +87,32 @@ def meetings(xp: Any, x: Array, sliding: Sliding, y: Array) -> Array:
 
 
 def _spread(xp: Any, y: Array, weight: Array, stride: Pair, padding: Pair, dilation: Pair, size: Pair) -> Array:
-    """The transpose of a convolution, each element of y times the weights, added up where it was read."""
-    C, *kernel = weight.shape[1:]
+    """The transpose of a convolution, each element of y times the weights, added up where it was read.
+
+    Every stride-th row and column of x, padded, is an array of its own at first: what one weight adds to it lies in one
+    piece.
+    """
+    F, C, *kernel = weight.shape
     N, *out, G, _ = y.shape
-    matrices = _matrices(xp, weight, G).swapaxes(1, 2)  # (G, F / G, K)
-    (p, q), (H, W) = padding, size
+    matrices = weight.reshape(G, F // G, C, *kernel).transpose(3, 4, 0, 1, 2)  # (K_h, K_w, G, F / G, C / G)
+    (s, t), (d, e), (p, q), (H, W) = stride, dilation, padding, size
     x = xp.zeros((N, H + 2 * p, W + 2 * q, G, C), np.result_type(y.dtype, weight.dtype))
-    of_image = math.prod(out) * G * matrices.shape[2]
+    of_image = math.prod(out) * G * math.prod(kernel) * C
 
     def some(part: slice) -> None:
         mine, to = y[part], x[part]
         for images in _some_at_once(xp, len(mine), of_image):
-            block = xp.matmul(_rows(mine[images]), matrices).reshape(G, -1, *out, *kernel, C)
+            into = to[images]
+            added = xp.matmul(_rows(mine[images]), matrices).swapaxes(2, 3).reshape(*kernel, len(into), *out, G, C)
+            phases = xp.zeros((s, t, len(into), -(-x.shape[1] // s), -(-x.shape[2] // t), G, C), x.dtype)
             for i, j in itertools.product(*map(range, kernel)):
-                rows, columns = at(i, out[0], stride[0], dilation[0]), at(j, out[1], stride[1], dilation[1])
-                to[images, rows, columns] += xp.moveaxis(block[..., i, j, :], 0, 3)
+                (row, a), (column, b) = divmod(i * d, s), divmod(j * e, t)
+                phases[a, b, :, row : row + out[0], column : column + out[1]] += added[i, j]
+            for a, b in itertools.product(range(s), range(t)):
+                every = into[:, a::s, b::t]
+                every[...] = phases[a, b, :, : every.shape[1], : every.shape[2]]
 
-    shared(xp, N, _cost(of_image, matrices.shape[1]), some)
+    shared(xp, N, _cost(of_image, F // G), some)
     return x[:, p : p + H, q : q + W]
 
 
