@@ -19,7 +19,7 @@ import numpy as np
 Result = TypeVar("Result")
 
 PARTS = 8  # of a batch at most, however many threads there are: what is added up part by part has the same bits then
-WORTH = 250_000  # nanoseconds that a part takes, at least: a few times as long as it takes to wake a thread
+WORTH = 100_000  # nanoseconds that a part takes, at least: twice as long as to wake a thread
 ALONE = 2**19  # elements up to which an operation on each is not worth sharing
 
 _sharing = threading.Lock()

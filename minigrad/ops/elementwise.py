@@ -144,11 +144,11 @@ def sigmoid(xp: Any, x: Array) -> Tensor:
         return 1.0 / (1.0 + xp.exp(x * -1.0))  # not -x, which booleans have not
 
 
-def _where_positive(g: Array, x: Array) -> Array:
+def _where_positive(g: Array, out: Array) -> Array:  # out, not x: so x is free to go
     if isinstance(g, Tensor):
-        return g * (x > 0)
+        return g * (out > 0)
     xp = backend_of(g).xp
-    return in_parts(lambda g, x, out=None: xp.multiply(g, x > 0, out=out), g, x)
+    return in_parts(lambda g, y, out=None: xp.multiply(g, y > 0, out=out), g, out)
 
 
 @op(x=_where_positive, kinks=(0.0,), reference=lambda x: np.where(x > 0, x, 0))
