@@ -14,6 +14,7 @@ from ..backend import Array
 from ..graph import Tensor
 from ..operands import wider
 from ..registry import op
+from ..threads import shared
 from .indexing import take_along_axis
 from .shapes import reshape
 from .windows import Pair, at, grown, pair, reach
@@ -70,13 +71,17 @@ class Windows:
         """How far the place (i, j) of a window lies behind its first, in the flattened image."""
         return i * self.dilation[0] * self.size[1] + j * self.dilation[1]
 
-    def corner(self, xp: Any, inside: bool = False) -> Array:
-        """Where in the flattened image each window's first place lies, or its first inside x, (H', W', 1)."""
+    def corner(self, xp: Any) -> Array:
+        """Where in the flattened image each window's first place lies, (H', W', 1)."""
+        sides = [xp.arange(n) * s - p for n, s, p in zip(self.counts, self.stride, self.padding, strict=True)]
+        return (sides[0][:, None] * self.size[1] + sides[1])[:, :, None]
+
+    def first_inside(self, xp: Any) -> Array:
+        """Which of its places is the first of each window that lies in x, (H', W', 1)."""
         sides = []
         for n, s, p, d in zip(self.counts, self.stride, self.padding, self.dilation, strict=True):
-            starts = xp.arange(n) * s - p
-            sides.append(xp.where(starts < 0, starts % d, starts) if inside else starts)
-        return (sides[0][:, None] * self.size[1] + sides[1])[:, :, None]
+            sides.append(xp.maximum(-((xp.arange(n) * s - p) // d), 0))
+        return (sides[0][:, None] * self.kernel[1] + sides[1])[:, :, None]
 
     def divisors(self, xp: Any, dtype: Any, count_include_pad: bool) -> Array:
         """How many places each window has, (H', W', 1): with the padding, but not beyond, or within x alone."""
@@ -285,21 +290,36 @@ def max_pool2d(
     (array([[[[5., 4.]]]], dtype=float32), array([[[[1, 3]]]]))
     """
     windows = Windows(_size(x), kernel, stride, padding, dilation, ceil_mode)
-    padded = windows.padded(xp, _last(x), _least(x.dtype))
-    first, *rest = windows.places()
-    y = padded[first[2]].copy()
+    N, C = x.shape[:2]
+    y, place = [xp.empty((N, *windows.counts, C), dtype) for dtype in (x.dtype, np.intp)]
+    flat = xp.asarray([windows.steps(i, j) for i, j, _ in windows.places()])
     corner = windows.corner(xp)
-    # the place from the window's corner; where nothing is greater than the padding, the first that is no padding
-    place = xp.broadcast_to(windows.corner(xp, inside=True) - corner, y.shape).copy()
-    for i, j, index in rest:
+
+    def some(part: slice) -> None:
+        padded = windows.padded(xp, _last(x)[part], _least(x.dtype))
+        which = _greatest(xp, padded, windows, y[part])
+        xp.add(flat[which], corner, out=place[part])
+
+    shared(xp, N, math.prod(windows.counts) * C * 4 * len(flat), some)
+    return _second(y), _second(place)
+
+
+def _greatest(xp: Any, padded: Array, windows: Windows, y: Array) -> Array:
+    """The greatest of each window, into y (N, H', W', C); which of the window's places the first of them is."""
+    places = [index for _, _, index in windows.places()]
+    small = np.min_scalar_type(len(places))
+    which = xp.zeros(y.shape, small)
+    which += windows.first_inside(xp).astype(small)
+    y[...] = padded[places[0]]
+    for n, index in enumerate(places[1:], 1):
         other = padded[index]
-        greater = other > y
+        # the last place that is greater than all before it is the first of the greatest
+        xp.maximum(which, (other > y) * small.type(n), out=which)
         xp.maximum(y, other, out=y)
-        xp.copyto(place, windows.steps(i, j), where=greater)
     if (y != y).any():  # nan is greater than all, for maximum, but not for >
-        for i, j, index in windows.places():
-            xp.copyto(place, windows.steps(i, j), where=padded[index] != padded[index])
-    return _second(y), _second(place + corner)
+        for n, index in reversed(list(enumerate(places))):
+            xp.copyto(which, small.type(n), where=padded[index] != padded[index])
+    return which
 
 
 @op(
