@@ -65,9 +65,7 @@ class Product:
         return whole
 
 
-def product_of(x: Array, y: Array) -> Any:
-    """The gradient x @ y of matrices (..., n, k) and (..., k, m): held, if it is larger than x and y."""
+def held(x: Array, y: Array) -> Product | None:
+    """The gradient x @ y of matrices (..., n, k) and (..., k, m), to be worked out later; None where it is small."""
     fits = x.dtype is y.dtype and x.shape[:-2] == y.shape[:-2]
-    if fits and x.size + y.size <= math.prod(x.shape[:-1]) * y.shape[-1]:
-        return Product(x, y)
-    return product(backend_of(x).xp, x, y)
+    return Product(x, y) if fits and x.size + y.size <= math.prod(x.shape[:-1]) * y.shape[-1] else None

@@ -9,7 +9,7 @@ import numpy as np
 from ..backend import Array, backend_of
 from ..graph import Tensor
 from ..multiplying import product
-from ..pending import product_of
+from ..pending import held
 from ..registry import op
 from .shapes import broadcast_to, expand_dims, reshape, squeeze, transpose
 
@@ -34,7 +34,8 @@ def _matmul_by_y(g: Array, x: Array, y_shape: tuple[int, ...]) -> Array:
 
 
 def _product(x: Any, y: Any) -> Any:
-    return matmul(x, y) if isinstance(x, Tensor) or isinstance(y, Tensor) else product_of(x, y)
+    in_arrays = not isinstance(x, Tensor) and not isinstance(y, Tensor)
+    return (in_arrays and held(x, y)) or matmul(x, y)
 
 
 @op(x=_matmul_by_x, y=_matmul_by_y, cases=lambda d: d.call(*d.factors()))

@@ -28,7 +28,7 @@ from ..graph import Tensor
 from ..kernels import kernels_for
 from ..kernels import recurrent as on_gpu
 from ..multiplying import blas_for
-from ..pending import product_of
+from ..pending import held
 from ..registry import op
 from . import steps
 from .shapes import stack
@@ -38,6 +38,7 @@ R = TypeVar("R")
 
 BLOCK = 1 << 14  # elements of a state that are worked on at a time, so that they stay in the processor's cache
 SMALL = 10**6  # multiplications: up to so many OpenBLAS does not pack the factors of a product
+LARGE = 2**24  # multiplications of all steps, from which on BLAS's threads are worth it
 COLUMNS = 64  # of a factor that is cut to make its product small
 
 # ------------------------------------------------------------------------------------------------ what all share
@@ -91,7 +92,7 @@ def _by_work(run: Callable[P, R]) -> Callable[P, R]:
         given: dict[str, Any] = dict(zip(names, args, strict=False))
         x, *weights = [given[name] for name in ("x", "W_ih", "W_hh")]
         on_host = all([type(array) is np.ndarray for array in (x, *weights)])
-        with blas_for(math.prod(x.shape[:-1]) * sum([W.size for W in weights]) if on_host else 0):
+        with blas_for(math.prod(x.shape[:-1]) * sum([W.size for W in weights]) if on_host else 0, LARGE):
             return run(*args, **options)
 
     return passed
@@ -175,7 +176,8 @@ def _tanh_slope(xp: Any, y: Array, out: Array) -> None:
 
 def _by_weights(da: Array, xs: Array) -> Array:
     """The gradient of W where a = W x, of all steps together: (T, B, G H), (T, B, D) -> (G H, D)."""
-    return product_of(_flat(da).T, _flat(xs))
+    x, y = _flat(da).T, _flat(xs)
+    return held(x, y) or x @ y
 
 
 def _flat(sequence: Array) -> Array:
