@@ -9,6 +9,7 @@ for what is small.
 import contextlib
 import functools
 import os
+import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
@@ -41,13 +42,14 @@ def shared(xp: Any, N: int, cost: float, work: Callable[[slice], Result]) -> lis
     """
     count = max(1, min(N, PARTS, int(N * cost / WORTH))) if xp is np else 1
     parts = [slice(N * i // count, N * (i + 1) // count) for i in range(count)]
-    if count == 1 or not _sharing.acquire(blocking=False):
+    sharing = _sharing
+    if count == 1 or not sharing.acquire(blocking=False):
         return [work(part) for part in parts]
     try:
         with one_blas_thread() as threads:
             return _at_once(parts, work, threads)
     finally:
-        _sharing.release()
+        sharing.release()
 
 
 def in_parts(f: Callable[..., Any], *arrays: Any) -> Any:
@@ -72,43 +74,46 @@ def _at_once(parts: list[slice], work: Callable[[slice], Result], threads: int) 
             errors.append(error)
 
     helpers = _helpers(threads)[: len(parts) - 1]
-    for helper in helpers:
-        helper.begin(functools.partial(copy_context().run, some))
+    waiting = [helper.begin(functools.partial(copy_context().run, some)) for helper in helpers]
     some()
-    for helper in helpers:
-        helper.finish()
-    if errors:
-        raise errors[0]
+    for done in waiting:
+        _wait(done)
+    try:
+        if errors:
+            raise errors[0]
+    finally:
+        errors.clear()  # an error knows this frame, which is not to know the error
     return [results[i] for i in range(len(parts))]
 
 
+def _wait(done: threading.Lock) -> None:
+    try:
+        done.acquire()
+    except BaseException:  # Ctrl-C: what was begun still writes to the caller's arrays
+        done.acquire()
+        raise
+
+
 class _Helper:
-    """A thread that waits for something to do: with two locks, a third of the time that a queue and a future take."""
+    """A thread that waits for something to do: a queue and a lock take a third of the time that a future takes."""
 
     def __init__(self) -> None:
-        self.task: Callable[[], None] | None = None
-        self.given, self.done = threading.Lock(), threading.Lock()
-        self.given.acquire()
-        self.done.acquire()
+        self.tasks: queue.SimpleQueue[tuple[Callable[[], None], threading.Lock]] = queue.SimpleQueue()
         threading.Thread(target=self._serve, daemon=True, name="minigrad").start()
 
-    def begin(self, task: Callable[[], None]) -> None:
-        self.task = task
-        self.given.release()
-
-    def finish(self) -> None:
-        try:
-            self.done.acquire()
-        except BaseException:  # Ctrl-C: what was begun still writes to the caller's arrays
-            self.done.acquire()
-            raise
+    def begin(self, task: Callable[[], None]) -> threading.Lock:
+        """Begin a task; the lock can be acquired when it is done."""
+        done = threading.Lock()
+        done.acquire()
+        self.tasks.put((task, done))
+        return done
 
     def _serve(self) -> None:
-        while self.given.acquire():
-            assert self.task is not None
-            self.task()
-            self.task = None
-            self.done.release()
+        while True:
+            task, done = self.tasks.get()
+            task()
+            del task  # it holds the caller's arrays
+            done.release()
 
 
 @functools.cache

@@ -1,9 +1,11 @@
 """minigrad.threads: parts and their order, BLAS while they are worked on, nesting, errors, forks."""
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -71,6 +73,23 @@ def test_an_error_comes_through_and_leaves_nothing_behind() -> None:
             shared(np, 2, WORTH, fails)
     assert blas_threads() == 2
     assert shared(np, 2, WORTH, lambda part: part.start) == [0, 1]
+
+
+def test_an_error_and_the_arrays_die_with_their_last_handle() -> None:
+    def dies(part: slice) -> np.ndarray:
+        raise ValueError("no")
+
+    gc.disable()
+    try:
+        array = np.zeros(10)
+        alive = weakref.ref(array)
+        shared(np, 2, WORTH, lambda part, array=array: array[part].sum())
+        with contextlib.suppress(ValueError):
+            shared(np, 2, WORTH, lambda part, array=array: dies(part))
+        del array
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_threads_compute_under_the_callers_error_state() -> None:
