@@ -42,14 +42,16 @@ def shared(xp: Any, N: int, cost: float, work: Callable[[slice], Result]) -> lis
     """
     count = max(1, min(N, PARTS, int(N * cost / WORTH))) if xp is np else 1
     parts = [slice(N * i // count, N * (i + 1) // count) for i in range(count)]
-    sharing = _sharing
-    if count == 1 or not sharing.acquire(blocking=False):
+    if count == 1:
         return [work(part) for part in parts]
-    try:
-        with one_blas_thread() as threads:
+    sharing = _sharing
+    with one_blas_thread() as threads:
+        if not sharing.acquire(blocking=False):
+            return [work(part) for part in parts]
+        try:
             return _at_once(parts, work, threads)
-    finally:
-        sharing.release()
+        finally:
+            sharing.release()
 
 
 def in_parts(f: Callable[..., Any], *arrays: Any) -> Any:

@@ -57,8 +57,9 @@ def test_parts_do_not_depend_on_threads() -> None:
 
 
 def test_who_calls_while_others_share_works_alone() -> None:
-    def outer(part: slice) -> set[int]:
-        return {threading.get_ident(), *shared(np, 8, WORTH, lambda part: threading.get_ident())}
+    def outer(part: slice) -> set[tuple[int, int]]:
+        here = threading.get_ident(), 1
+        return {here, *shared(np, 8, WORTH, lambda part: (threading.get_ident(), blas_threads()))}
 
     assert [len(threads) for threads in shared(np, 8, WORTH, outer)] == [1] * 8
     assert blas_threads() == 2
