@@ -11,6 +11,7 @@ import functools
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from typing import Any, TypeVar
@@ -23,7 +24,7 @@ PARTS = 8  # of a batch at most, however many threads there are: what is added u
 WORTH = 100_000  # nanoseconds that a part takes, at least: twice as long as to wake a thread
 ALONE = 2**19  # elements up to which an operation on each is not worth sharing
 
-_sharing = threading.Lock()
+_sharing: set[object] = set()  # who is; what Ctrl-C leaves half done, here and below, the next one finds in order
 
 
 def shared(xp: Any, N: int, cost: float, work: Callable[[slice], Result]) -> list[Result]:
@@ -44,14 +45,15 @@ def shared(xp: Any, N: int, cost: float, work: Callable[[slice], Result]) -> lis
     parts = [slice(N * i // count, N * (i + 1) // count) for i in range(count)]
     if count == 1:
         return [work(part) for part in parts]
-    sharing = _sharing
-    with one_blas_thread() as threads:
-        if not sharing.acquire(blocking=False):
-            return [work(part) for part in parts]
-        try:
+    me = object()
+    try:
+        with one_blas_thread() as threads:
+            if _sharing:
+                return [work(part) for part in parts]
+            _sharing.add(me)
             return _at_once(parts, work, threads)
-        finally:
-            sharing.release()
+    finally:
+        _sharing.discard(me)
 
 
 def in_parts(f: Callable[..., Any], *arrays: Any) -> Any:
@@ -75,11 +77,12 @@ def _at_once(parts: list[slice], work: Callable[[slice], Result], threads: int) 
         except BaseException as error:
             errors.append(error)
 
-    helpers = _helpers(threads)[: len(parts) - 1]
-    waiting = [helper.begin(functools.partial(copy_context().run, some)) for helper in helpers]
+    tasks = [_Task(functools.partial(copy_context().run, some)) for _ in range(min(threads, len(parts)) - 1)]
+    for helper, task in zip(_helpers(threads), tasks, strict=False):
+        helper.put(task)
     some()
-    for done in waiting:
-        _wait(done)
+    for task in tasks:
+        task.wait()
     try:
         if errors:
             raise errors[0]
@@ -88,39 +91,40 @@ def _at_once(parts: list[slice], work: Callable[[slice], Result], threads: int) 
     return [results[i] for i in range(len(parts))]
 
 
-def _wait(done: threading.Lock) -> None:
-    try:
-        done.acquire()
-    except BaseException:  # Ctrl-C: what was begun still writes to the caller's arrays
-        done.acquire()
-        raise
+class _Task:
+    """What a thread is given to do: a lock in a queue takes a third of the time that a future takes."""
+
+    def __init__(self, run: Callable[[], None]) -> None:
+        self.run: Callable[[], None] | None = run
+        self.done = threading.Lock()
+        self.done.acquire()
+
+    def wait(self) -> None:
+        try:
+            self.done.acquire()
+        except BaseException:  # Ctrl-C: what was begun still writes to the caller's arrays
+            while self.run is not None:
+                time.sleep(0.001)
+            raise
 
 
-class _Helper:
-    """A thread that waits for something to do: a queue and a lock take a third of the time that a future takes."""
-
-    def __init__(self) -> None:
-        self.tasks: queue.SimpleQueue[tuple[Callable[[], None], threading.Lock]] = queue.SimpleQueue()
-        threading.Thread(target=self._serve, daemon=True, name="minigrad").start()
-
-    def begin(self, task: Callable[[], None]) -> threading.Lock:
-        """Begin a task; the lock can be acquired when it is done."""
-        done = threading.Lock()
-        done.acquire()
-        self.tasks.put((task, done))
-        return done
-
-    def _serve(self) -> None:
-        while True:
-            task, done = self.tasks.get()
-            task()
-            del task  # it holds the caller's arrays
-            done.release()
+def _serve(tasks: "queue.SimpleQueue[_Task]") -> None:
+    while True:
+        task = tasks.get()
+        assert task.run is not None
+        task.run()
+        task.run = None  # it holds the caller's arrays
+        task.done.release()
+        del task
 
 
 @functools.cache
-def _helpers(threads: int) -> list[_Helper]:
-    return [_Helper() for _ in range(threads - 1)]
+def _helpers(threads: int) -> "list[queue.SimpleQueue[_Task]]":
+    """Threads that wait, each for what comes in a queue."""
+    queues: list[queue.SimpleQueue[_Task]] = [queue.SimpleQueue() for _ in range(threads - 1)]
+    for tasks in queues:
+        threading.Thread(target=_serve, args=(tasks,), daemon=True, name="minigrad").start()
+    return queues
 
 
 # ---- BLAS
@@ -133,21 +137,22 @@ class _Blas:
         from threadpoolctl import ThreadpoolController
 
         self.libraries = ThreadpoolController().select(user_api="blas").lib_controllers
-        self.lock, self.inside, self.threads = threading.Lock(), 0, [1]
+        self.lock, self.threads = threading.Lock(), [1] * len(self.libraries)
+        self.inside: set[object] = set()
 
-    def enter(self) -> int:
+    def enter(self, who: object) -> int:
         with self.lock:
-            self.inside += 1
-            if self.inside == 1:
+            self.inside.add(who)
+            if self.inside == {who}:
                 self.threads = [library.num_threads for library in self.libraries]
                 self.set([1] * len(self.libraries))
             return max(self.threads, default=1)
 
-    def leave(self) -> None:
+    def leave(self, who: object) -> None:
         with self.lock:
-            self.inside -= 1
-            if not self.inside:
+            if self.inside == {who}:
                 self.set(self.threads)
+            self.inside.discard(who)
 
     def set(self, threads: list[int]) -> None:
         for library, before, count in zip(self.libraries, self.threads, threads, strict=True):
@@ -163,18 +168,16 @@ def _blas() -> _Blas:
 @contextlib.contextmanager
 def one_blas_thread() -> Iterator[int]:
     """BLAS takes one thread inside, in the whole process; gives how many it takes outside."""
-    blas = _blas()
-    threads = blas.enter()
+    blas, me = _blas(), object()
     try:
-        yield threads
+        yield blas.enter(me)
     finally:
-        blas.leave()
+        blas.leave(me)
 
 
 def _begin_in_a_fork() -> None:
     """A fork has none of its parent's threads, nor those that hold its locks."""
-    global _sharing
-    _sharing = threading.Lock()
+    _sharing.clear()
     _helpers.cache_clear()
     _blas.cache_clear()
 

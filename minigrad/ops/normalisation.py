@@ -151,7 +151,7 @@ def batch_norm(
     for name, factor in (("weight", weight), ("bias", bias)):
         if factor is not None and getattr(factor, "shape", ()) != (x.shape[1],):
             raise ValueError(f"expected {name} of shape ({x.shape[1]},), one for each channel")
-    rows, (_, C, _, W) = _rows(x), x.shape
+    rows, (_, C, _, W) = _rows(x if x.dtype.kind in "fc" else x.astype(wider(x.dtype))), x.shape
     average, variance = _moments(xp, rows, C)
     deviation = xp.sqrt(variance + eps)
     scale = 1 / deviation if weight is None else weight / deviation
@@ -167,4 +167,4 @@ def batch_norm(
 
     shared(xp, len(rows), W * C, some)
     keep += [rows, average, deviation]
-    return _images(y, x.shape), average.astype(x.dtype, copy=False), variance.astype(x.dtype, copy=False)
+    return _images(y, x.shape), average.astype(y.dtype, copy=False), variance.astype(y.dtype, copy=False)

@@ -416,6 +416,13 @@ def test_wrong_calls_are_refused_by_name(call: Callable[..., Any], message: str)
         call(x, weight)
 
 
+@pytest.mark.parametrize("dtype", ["int64", "bool"])
+def test_batch_norm_of_whole_numbers_gives_floats(dtype: str) -> None:
+    x = np.arange(24).reshape(2, 3, 2, 2).astype(dtype)
+    for found, expected in zip(mg.batch_norm(x), mg.batch_norm(x.astype(float)), strict=True):
+        np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=1e-6, atol=1e-6)
+
+
 def test_half_precision_sums_are_made_in_more() -> None:
     """Of 180,000 numbers near 2, and of 100 of 1,000: float16 ends at 65,504."""
     x = (numbers(2, 1, 300, 300) * 0.1 + 2).astype(np.float16)

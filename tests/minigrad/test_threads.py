@@ -4,6 +4,9 @@ import contextlib
 import gc
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import threading
 import weakref
 
@@ -18,11 +21,13 @@ from minigrad.threads import ALONE, PARTS, WORTH, in_parts, one_blas_thread, sha
 
 
 def blas_threads() -> int:
-    return max(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+    return max((library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"), default=0)
 
 
 @pytest.fixture(autouse=True)
 def two_threads() -> contextlib.AbstractContextManager[None]:
+    if not blas_threads():
+        pytest.skip("NumPy's BLAS does not tell how many threads it takes")
     with threadpool_limits(2, user_api="blas"):
         yield
 
@@ -91,6 +96,40 @@ def test_an_error_and_the_arrays_die_with_their_last_handle() -> None:
         assert alive() is None
     finally:
         gc.enable()
+
+
+INTERRUPTED = """
+import signal, sys, numpy as np
+from minigrad.threads import WORTH, shared
+from threadpoolctl import threadpool_info, threadpool_limits
+
+threadpool_limits(2, user_api="blas")
+before = [library["num_threads"] for library in threadpool_info()]
+x = np.ones((8, 256, 256), np.float32)
+caught = 0
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+for i in range(200):
+    signal.setitimer(signal.ITIMER_REAL, 1e-4 * (1 + i % 20))
+    try:
+        while True:
+            shared(np, 8, WORTH, lambda part: x[part] @ x[part])
+    except KeyboardInterrupt:
+        caught += 1
+signal.setitimer(signal.ITIMER_REAL, 0)
+inside = shared(np, 8, WORTH, lambda part: [library["num_threads"] for library in threadpool_info()])
+after = [library["num_threads"] for library in threadpool_info()]
+print(caught, {1, *sum(inside, [])}, after == before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer that interrupts")
+def test_an_interrupt_at_any_moment_leaves_all_in_order() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "200 {1} True\n", done.stdout + done.stderr
 
 
 def test_threads_compute_under_the_callers_error_state() -> None:
