@@ -22,7 +22,7 @@ def product(xp: Any, x: Array, y: Array) -> Array:
     if xp is not np or x.size * m < FEW:
         return xp.matmul(x, y)
     if x.ndim > 2 and x.shape[:-2] == y.shape[:-2] and x.dtype == y.dtype:
-        return _products(x, y)
+        return _stacked(x, y)
     with blas_for(x.size * m):
         return xp.matmul(x, y)
 
@@ -32,7 +32,7 @@ def blas_for(work: int, large: int = LARGE) -> contextlib.AbstractContextManager
     return one_blas_thread() if FEW <= work < large else contextlib.nullcontext()
 
 
-def _products(x: Array, y: Array) -> Array:
+def _stacked(x: Array, y: Array) -> Array:
     """x @ y of stacks of matrices, shared among threads."""
     out = np.empty((*x.shape[:-1], y.shape[-1]), x.dtype)
     cost = (x.size * y.shape[-1] / PER_NANOSECOND + (x.size + y.size + out.size) / READ) / len(x)

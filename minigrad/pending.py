@@ -7,7 +7,7 @@ from .adding import add_at
 from .backend import Array, backend_of
 from .multiplying import product
 
-HELD = 2**19  # elements of factors that are held for a gradient, or as many as it has itself
+MOST = 2**19  # elements of factors that are held for a gradient, or as many as it has itself
 
 
 class Part:
@@ -33,7 +33,7 @@ class Product:
     def __init__(self, x: Array, y: Array) -> None:
         self.xs, self.ys = [x], [y]  # (..., n, k_t) and (..., k_t, m)
         self.shape, self.dtype = (*x.shape[:-1], y.shape[-1]), x.dtype
-        self.held = x.size + y.size  # elements; when there are too many it is worked out
+        self.elements = x.size + y.size
         self.rest: Array | None = None  # what else arrived
 
     def joined(self, earlier: Any) -> "Product":
@@ -43,9 +43,9 @@ class Product:
             return self
         earlier.xs += self.xs
         earlier.ys += self.ys
-        earlier.held += self.held
-        if earlier.held > max(HELD, math.prod(self.shape)):
-            earlier.rest, earlier.xs, earlier.ys, earlier.held = earlier.dense(), [], [], 0
+        earlier.elements += self.elements
+        if earlier.elements > max(MOST, math.prod(self.shape)):
+            earlier.rest, earlier.xs, earlier.ys, earlier.elements = earlier.dense(), [], [], 0
         return earlier
 
     def dense(self) -> Array:
@@ -54,11 +54,9 @@ class Product:
             assert self.rest is not None
             return self.rest
         xp = backend_of(self.xs[0]).xp
-        x, y = (
-            (self.xs[0], self.ys[0])
-            if len(self.xs) == 1
-            else (xp.concatenate(self.xs, -1), xp.concatenate(self.ys, -2))
-        )
+        (x, *more), (y, *_) = self.xs, self.ys
+        if more:
+            x, y = xp.concatenate(self.xs, -1), xp.concatenate(self.ys, -2)
         whole: Array = product(xp, x, y)
         if self.rest is not None:
             whole += self.rest

@@ -12,7 +12,7 @@ from ..graph import Tensor
 from ..registry import op
 from ..threads import in_parts
 
-LARGE = 2**13  # elements
+LARGE = 2**13  # elements of x, from which on relu makes zeros to compare it with
 
 # ---- arithmetic
 

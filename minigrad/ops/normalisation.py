@@ -69,8 +69,9 @@ def _moments(xp: Any, rows: Array, C: int) -> tuple[Array, Array]:
         return found
 
     blocks = [block for found in shared(xp, len(rows), rows.shape[1], some) for block in found]
-    counts = xp.asarray([n for n, _, _ in blocks], wide)[:, None, None]
-    averages, squares = [xp.stack(column).reshape(len(blocks), -1, C) for column in list(zip(*blocks, strict=True))[1:]]
+    lengths, *columns = zip(*blocks, strict=True)
+    counts = xp.asarray(lengths, wide)[:, None, None]
+    averages, squares = [xp.stack(column).reshape(len(blocks), -1, C) for column in columns]
     n = rows.size // C
     average = (averages * counts).sum((0, 1)) / n
     return average, (squares + counts * xp.square(averages - average)).sum((0, 1)) / n

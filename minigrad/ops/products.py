@@ -19,7 +19,7 @@ def _matmul_by_x(g: Array, y: Array, x_shape: tuple[int, ...]) -> Array:
         return expand_dims(g, -1) * y
     if len(x_shape) == 1:  # (k,) @ (..., k, m) = (..., m)
         return squeeze(matmul(y, expand_dims(g, -1)), axis=-1)
-    return _product(g, y.swapaxes(-1, -2))
+    return _owed(g, y.swapaxes(-1, -2))
 
 
 def _matmul_by_y(g: Array, x: Array, y_shape: tuple[int, ...]) -> Array:
@@ -30,10 +30,11 @@ def _matmul_by_y(g: Array, x: Array, y_shape: tuple[int, ...]) -> Array:
     if len(y_shape) == 2 and x.ndim > 2:  # one matrix for all rows: one product, not one for each matrix of x
         rows = math.prod(x.shape[:-1])
         x, g = x.reshape((rows, x.shape[-1])), g.reshape((rows, g.shape[-1]))
-    return _product(x.swapaxes(-1, -2), g)
+    return _owed(x.swapaxes(-1, -2), g)
 
 
-def _product(x: Any, y: Any) -> Any:
+def _owed(x: Any, y: Any) -> Any:
+    """The gradient x @ y, which the walk works out later where it can and that saves work."""
     in_arrays = not isinstance(x, Tensor) and not isinstance(y, Tensor)
     return (in_arrays and held(x, y)) or matmul(x, y)
 

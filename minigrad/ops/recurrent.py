@@ -176,8 +176,12 @@ def _tanh_slope(xp: Any, y: Array, out: Array) -> None:
 
 def _by_weights(da: Array, xs: Array) -> Array:
     """The gradient of W where a = W x, of all steps together: (T, B, G H), (T, B, D) -> (G H, D)."""
-    x, y = _flat(da).T, _flat(xs)
-    return held(x, y) or x @ y
+    return held(_flat(da).T, _flat(xs)) or _met(da, xs)
+
+
+def _met(da: Array, xs: Array) -> Array:
+    """The same, worked out."""
+    return _flat(da).T @ _flat(xs)
 
 
 def _flat(sequence: Array) -> Array:
@@ -542,7 +546,7 @@ def _gru_chung_back(
             xp.multiply(drh, r_t, out=u)
             xp.add(dh, u, out=dh)
     dx = _in_order(_by_inputs(da, W_ih), reverse) if needs[0] else None
-    dW_rz, dW_n = [_flat(part).T @ _flat(xs) for part, xs in ((da[..., : 2 * H], hs[:-1]), (da[..., 2 * H :], rh))]
+    dW_rz, dW_n = _met(da[..., : 2 * H], hs[:-1]), _met(da[..., 2 * H :], rh)
     db = _by_bias(da)
     return [dx, dh, _by_weights(da, _in_order(x, reverse)), xp.concatenate([dW_rz, dW_n]), db, db]
 

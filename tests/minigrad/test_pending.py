@@ -51,7 +51,7 @@ def test_steps_that_read_one_matrix_cost_one_product(monkeypatch: pytest.MonkeyP
 
 
 def test_factors_are_held_until_they_are_as_large_as_their_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pending, "HELD", 0)
+    monkeypatch.setattr(pending, "MOST", 0)
     held = Product(np.ones((5, 1)), np.ones((1, 6)))
     for _ in range(20):
         held = Product(np.ones((5, 1)), np.ones((1, 6))).joined(held)
